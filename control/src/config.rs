@@ -1,5 +1,5 @@
-//! What the control plane is started with. A plain struct: the binary reads the environment, and
-//! this module only says what is wrong with the values.
+//! Configuration of the control plane: a plain struct. The binary reads the environment; this module only checks the
+//! values.
 
 use std::{collections::BTreeMap, fmt, num::NonZero, path::PathBuf};
 
@@ -12,45 +12,45 @@ use crate::domain::{account, setting, upstream_key};
 
 pub use crate::store::database::{Database, Server};
 
-/// Client keys have 45 random characters; showing more than 20 of them would help a guesser.
+/// Client keys have 45 random characters; showing more than 20 of them would help an attacker guess.
 const PARTIAL_KEY_CHARS_MAX: usize = 20;
-/// An operator waits for at most this long after a change.
+/// Upper bound on an operator's wait after a change.
 const PUBLISH_WAIT_MS_MAX: u64 = 60_000;
 const MASTER_KEY_BYTES_MIN: usize = 16;
 const NODE_TOKEN_BYTES_MIN: usize = 16;
 
-/// Everything the control plane needs to know to start.
+/// What the control plane needs to start.
 #[derive(Clone)]
 pub struct Config {
-    /// Where the state lives.
+    /// The database to use.
     pub database: Database,
     /// Directory of generated files: `master.key`, `node.token`, `root.key`.
     pub data_dir: PathBuf,
-    /// Seals upstream secrets; none means the generated `master.key`.
+    /// Seals upstream secrets; `None` means the generated `master.key`.
     pub master_key: Option<Secret>,
-    /// A client key of root's, for a start without `master.key`: it may open the database's copy.
+    /// One of root's client keys, for a start without `master.key`: it may open the database's copy.
     pub root_key: Option<Secret>,
-    /// Admits data planes; none means the generated `node.token`.
+    /// Authenticates data planes; `None` means the generated `node.token`.
     pub node_token: Option<Secret>,
-    /// Defaults of settings by name; one that is missing has its documented default.
+    /// Defaults of settings by name. A missing setting has its built-in default.
     pub settings: BTreeMap<&'static str, String>,
-    /// Where days and months begin.
+    /// The time zone of days and months.
     pub zone: Zone,
-    /// Accounts of the first start, `name::mail::key` separated by commas. Root comes first.
+    /// Accounts to create at the first start, `name::mail::key` separated by commas. Root comes first.
     pub init_users: Option<Secret>,
-    /// Upstream keys of the first start, `key::baseURL` or `key`, separated by commas.
+    /// Upstream keys to add at the first start, `key::baseURL` or `key`, separated by commas.
     pub init_keys: Option<Secret>,
     /// How many characters of a client key may be shown again, at most 20.
     pub partial_key_chars: usize,
-    /// How long a change waits for data planes to use it.
+    /// How long a change waits for data planes to apply it.
     pub publish_wait_ms: u64,
-    /// How long single usage records are kept; none means for good.
+    /// How long single usage records are kept; `None` means forever.
     pub usage_retention_days: Option<NonZero<u32>>,
-    /// How long leases of credit stay reserved without a word from their data plane.
+    /// How long leased credit stays reserved without contact to its data plane.
     pub lease_ms: u64,
-    /// How far providers may be reached.
+    /// Which addresses of providers may be reached.
     pub provider_reach: EgressPolicy,
-    /// What is posted is added up there, for whoever tells metrics.
+    /// Counters of posted earnings, for metrics.
     pub earned: EarningCounters,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct InitKey {
 // === impl Config ===
 
 impl Config {
-    /// A configuration with every default, over this database and directory.
+    /// A configuration with all defaults, for this database and directory.
     pub fn new(database: Database, data_dir: PathBuf) -> Self {
         Self {
             database,
@@ -93,7 +93,7 @@ impl Config {
         }
     }
 
-    /// Every problem of the configuration, by name.
+    /// All problems of the configuration, by name.
     pub fn check(&self) -> Vec<Invalid> {
         let mut problems = Vec::new();
         for (name, value) in &self.settings {
@@ -145,7 +145,7 @@ impl Config {
         problems
     }
 
-    /// Value of a setting that nobody has stored.
+    /// The value of a setting that is not stored.
     pub(crate) fn setting_default(&self, name: &str) -> String {
         let given = self
             .settings
@@ -156,13 +156,13 @@ impl Config {
             .unwrap_or_else(|| setting::default(name).to_owned())
     }
 
-    /// Root's key, when `INIT_USERS` gives it.
+    /// Root's key, if `INIT_USERS` contains it.
     pub fn init_root_key(&self) -> Option<Secret> {
         let root = self.init_users().ok()?.into_iter().next()?;
         Some(Secret::new(root.key.expose()))
     }
 
-    /// Entries of `INIT_USERS`.
+    /// The entries of `INIT_USERS`.
     pub(crate) fn init_users(&self) -> Result<Vec<InitUser>, Invalid> {
         let users: Vec<_> = entries(self.init_users.as_ref())
             .map(init_user)
@@ -187,7 +187,7 @@ impl Config {
         }
     }
 
-    /// Entries of `INIT_KEYS`.
+    /// The entries of `INIT_KEYS`.
     pub(crate) fn init_keys(&self) -> Result<Vec<InitKey>, Invalid> {
         entries(self.init_keys.as_ref())
             .map(|entry| self.init_key(entry))
@@ -244,7 +244,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Settings without those that are secrets.
+/// The settings without secrets, for display.
 fn shown(settings: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
     let mut shown = settings.clone();
     shown.retain(|name, _| !setting::SECRETS.contains(name));
@@ -259,7 +259,7 @@ fn entries(list: Option<&Secret>) -> impl Iterator<Item = &str> {
         .filter(|entry| !entry.is_empty())
 }
 
-/// What is wrong with each entry, which is named by its place: its text holds a key.
+/// The problems of the entries. Each entry is identified by its position, because its text contains a key.
 fn faults<'a>(
     entries: impl Iterator<Item = &'a str>,
     check: impl Fn(&str) -> Result<(), Invalid>,
@@ -275,7 +275,7 @@ fn faults<'a>(
 }
 
 fn init_user(entry: &str) -> Result<InitUser, Invalid> {
-    // The text of an entry holds a key, so no message repeats it.
+    // Entries contain keys, so no message repeats their text.
     let wrong = |problem: &str| Invalid::new("INIT_USERS", problem);
     let separator = if entry.contains("::") { "::" } else { ":" };
     let parts: Vec<_> = entry.split(separator).map(str::trim).collect();

@@ -1,97 +1,97 @@
-//! The one error of the control plane. Each kind says whose fault it is and what its caller may see.
+//! The error type of the control plane. Each kind says who is at fault and what the caller may see.
 
 use proxyxai_contract::{Invalid, money::Money};
 
-/// Why an operation was not done. Nothing was changed.
+/// Why an operation failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A field of the request cannot be used.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// No credential, or one that is not known.
+    /// The credential is missing or unknown.
     #[error("Unauthorized: the key is missing or not valid")]
     Unauthenticated,
-    /// The caller's account is switched off.
+    /// The caller's account is disabled.
     #[error("Unauthorized: account {name} is suspended")]
     Suspended {
         /// Name of the account.
         name: String,
     },
-    /// An access list does not allow the address that the call comes from.
+    /// An access list does not allow the caller's address.
     #[error("Unauthorized: the address is not allowed by account {name}")]
     IpNotAllowed {
-        /// Whose list it is.
+        /// The account that the list belongs to.
         name: String,
     },
-    /// The caller's balance is below what the account API asks for.
+    /// The caller's balance is below the minimum for the account API.
     #[error(
         "Unauthorized: the balance {balance} is below the minimum {minimum} for managing accounts"
     )]
     ManagementBalance {
-        /// What the caller has.
+        /// The caller's balance.
         balance: Money,
         /// Setting `USER_API_BALANCE`.
         minimum: Money,
     },
-    /// The caller, or all below one account, ask more often than the setting `ADMIN_RPM` allows.
+    /// The caller, or the tree of one account, exceeds the rate in setting `ADMIN_RPM`.
     #[error(
         "Too many requests to the administration of account {name}: try again in {} s",
         (retry_after_ms + 999) / 1000
     )]
     TooOften {
-        /// Name of the account whose rate it is.
+        /// Name of the account whose rate was exceeded.
         name: String,
-        /// When another request will be taken.
+        /// How long to wait for the next request.
         retry_after_ms: i64,
     },
     /// The caller may not do this.
     #[error("Forbidden: {0}")]
     Forbidden(&'static str),
-    /// There is no such thing, or none that the caller may see.
+    /// The object does not exist, or the caller may not see it.
     #[error("{kind} {name:?} not found")]
     NotFound {
         /// `Key`, `User`, `Setting`.
         kind: &'static str,
-        /// As the caller named it.
+        /// The name that the caller used.
         name: String,
     },
-    /// Another one has it already.
+    /// A field that must be unique is taken.
     #[error("{field} is already in use{with}")]
     Conflict {
-        /// The field that must be unique.
+        /// The field.
         field: &'static str,
-        /// Who has it, after ` by `, where the caller may know; else empty.
+        /// Its owner after ` by `, if the caller may know it; otherwise empty.
         with: String,
     },
-    /// It is done already at this moment, and takes long.
+    /// The same long operation is already running.
     #[error("{0} is under way: try again when it has ended")]
     Busy(&'static str),
-    /// The payer has too little.
+    /// The payer has too little credit.
     #[error("Insufficient balance: {balance} available, {needed} needed{}", held(*in_use))]
     InsufficientBalance {
-        /// What is there.
+        /// The available credit.
         balance: Money,
-        /// What is asked for.
+        /// The required credit.
         needed: Money,
-        /// What calls under way may still cost, where that is why.
+        /// Credit held by in-flight calls, if that is the reason.
         in_use: Money,
     },
-    /// The database fails: a full disk, a lost connection. The cause is logged and shown on `/readyz`. A
-    /// connection that is lost during a commit leaves open whether it was done.
+    /// The database failed, for example by a full disk or a lost connection. The cause is logged and shown on
+    /// `/readyz`. If the connection is lost during a commit, the change may or may not be stored.
     #[error("the database is not available: try again later")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Something of ours failed; the cause is logged, not shown.
+    /// An internal failure. The cause is logged and not shown.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// Wraps a failure that the caller can do nothing about.
+    /// Wraps a failure that the caller cannot do anything about.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// Stable code for programs.
+    /// A stable code for programs.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid_request",
@@ -111,7 +111,7 @@ impl Error {
     }
 }
 
-/// Names what calls under way hold, if they do.
+/// The part of the message about credit held by in-flight calls, if any.
 fn held(in_use: Money) -> String {
     if in_use <= Money::ZERO {
         return String::new();

@@ -1,6 +1,5 @@
-//! The control plane: owns upstream keys, the account tree, its credit and the settings; answers
-//! gRPC and the REST shim; streams the configuration to data planes and posts their usage.
-//! It never relays a call itself.
+//! The control plane: owns upstream keys, the account tree, credit and settings; serves gRPC and the REST front;
+//! streams the configuration to data planes and posts their usage. It relays no calls.
 
 pub mod config;
 pub mod domain;
@@ -37,19 +36,19 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vault::Vault;
 
-/// How often the background work looks around: other replicas' changes, usage to be passed on.
+/// Period of the background loop, which looks for other replicas' changes and passes on posted usage.
 const TICK_MS: u64 = 100;
-/// A background look at the revision, for changes made by other replicas, every so many ticks.
+/// How many ticks pass between checks for a revision by another replica.
 const POLL_TICKS: u64 = 10;
-/// After the storage has failed, a write is tried every so many ticks.
+/// How many ticks pass between test writes after the storage has failed.
 const PROBE_TICKS: u64 = 5;
-/// Expired cards are taken off the books every so many ticks.
+/// How many ticks pass between removals of expired cards.
 const EXPIRY_TICKS: u64 = 600;
-/// Old usage records are looked for this often.
+/// How often old usage records are pruned.
 const PRUNE_MS: u64 = 10 * 60 * 1000;
-/// Pages of the database are kept in memory for so long. Reading all of them again takes some milliseconds.
+/// How many ticks the database keeps pages in memory. Reading all of them again takes some milliseconds.
 const RELEASE_TICKS: u64 = 300;
-/// The key pool is loaded anew by itself every two hours.
+/// The key pool is reloaded every two hours.
 const RELOAD_TICKS: u64 = 2 * 60 * 60 * 1000 / TICK_MS;
 
 /// A running control plane. Cheap to clone.
@@ -66,22 +65,20 @@ struct ControlInner {
     publisher: Arc<Publisher>,
     node_token: Secret,
     first_root_key: Option<ClientKey>,
-    /// Requests of each account to the administration.
+    /// Administrative requests of each account.
     rates: Mutex<AdminRateLimiter>,
     circulation: ops::circulation::Circulation,
-    /// Held by whoever recomputes the books.
+    /// Held while the ledger is recomputed.
     verifying: tokio::sync::Mutex<()>,
 }
 
 // === impl Control ===
 
 impl Control {
-    /// Opens the store, brings its schema up to date, opens the vault, seeds a new store, and loads the
-    /// configuration.
+    /// Opens the store, migrates its schema, opens the vault, seeds a new store and loads the configuration.
     ///
     /// # Errors
-    /// When the configuration is wrong, the store cannot be opened, or nothing at hand gives the master
-    /// key it was made with.
+    /// Errors if the configuration is wrong, the store cannot be opened, or its master key is not available.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, Error> {
         if let Some(problem) = config.check().into_iter().next() {
             return Err(problem.into());
@@ -115,27 +112,27 @@ impl Control {
         })
     }
 
-    /// The root key, when this very start created root without being given one.
+    /// The root key, if this start created root without a given key.
     pub fn first_root_key(&self) -> Option<&ClientKey> {
         self.inner.first_root_key.as_ref()
     }
 
-    /// What data planes authenticate with.
+    /// The token that data planes authenticate with.
     pub fn node_token(&self) -> &Secret {
         &self.inner.node_token
     }
 
-    /// Why the storage cannot be relied upon: what failed last, until a write has succeeded again.
+    /// The latest storage failure. It is `None` again once a write has succeeded.
     pub fn storage_fault(&self) -> watch::Receiver<Option<String>> {
         self.store().fault()
     }
 
-    /// The REST shim.
+    /// The routes of the REST front.
     pub fn rest_router(&self) -> axum::Router {
         rest::router(self.clone())
     }
 
-    /// The `OpenAPI` document of the REST shim.
+    /// The `OpenAPI` document of the REST front.
     pub fn rest_document() -> utoipa::openapi::OpenApi {
         rest::document()
     }
@@ -145,9 +142,8 @@ impl Control {
         grpc::routes(self.clone())
     }
 
-    /// Background work, until it is told to stop: passes posted money on to data planes, follows
-    /// other replicas, takes expired cards off the books, loads the key pool anew, and does what nobody
-    /// waits for: `jobs`, and pruning.
+    /// Runs background work until shutdown: passes postings on to data planes, follows other replicas, removes expired
+    /// cards, reloads the key pool, and runs `jobs` and pruning.
     pub async fn run(self, shutdown: CancellationToken) {
         let pruning = async {
             tokio::select! {
@@ -223,12 +219,12 @@ impl Control {
             .await
     }
 
-    /// The time zone in effect.
+    /// The time zone of days and months.
     pub fn zone(&self) -> Zone {
         self.inner.config.zone.clone()
     }
 
-    /// How long leases stay reserved without a word from their data plane.
+    /// How long leases stay reserved without contact to their data plane.
     pub fn lease_ms(&self) -> u64 {
         self.inner.config.lease_ms
     }
@@ -263,7 +259,7 @@ impl Control {
     }
 
     fn rates(&self) -> MutexGuard<'_, AdminRateLimiter> {
-        // What a panic leaves are times, whole whatever happens.
+        // The entries are plain times, so they are valid even after a panic.
         let rates = self.inner.rates.lock();
         rates.unwrap_or_else(PoisonError::into_inner)
     }

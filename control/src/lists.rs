@@ -8,20 +8,20 @@ use reqwest::redirect;
 
 use crate::domain::price_list;
 
-/// In all, with the reading.
+/// For the whole request, including the body.
 const TIMEOUT_MS: u64 = 30_000;
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// The largest list that is known has four MiB.
+/// The largest known list has 4 MiB.
 const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
 const REDIRECTS_MAX: usize = 3;
 
-/// Reads a list, within a size and a time.
+/// Reads a list within the limits on size and time.
 ///
 /// # Errors
-/// Why there is none.
+/// Says why there is no list.
 pub async fn fetch(address: &str) -> Result<String, Invalid> {
     price_list::check(address)?;
-    // Only the first caller in the process can install it; it is the same one for all.
+    // Only the first caller in the process can install it; all install the same one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let follow = redirect::Policy::custom(|attempt| {
         if attempt.previous().len() > REDIRECTS_MAX {
@@ -38,7 +38,7 @@ pub async fn fetch(address: &str) -> Result<String, Invalid> {
         .redirect(follow)
         .build()
         .map_err(|error| problem(&format!("cannot be fetched: {error}")))?;
-    // An error of the client repeats the address; where that is is known.
+    // The client's errors repeat the address, which the caller knows already.
     let failed = |error: reqwest::Error| {
         let why = error.without_url();
         problem(&format!("cannot be fetched: {why}"))
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers once, with these bytes.
+    /// Serves one response with these bytes.
     async fn server(answer: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

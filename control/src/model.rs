@@ -1,5 +1,5 @@
-//! What the operations take and give: plain values between the fronts (gRPC, REST) and `ops`.
-//! Neither wire messages nor rows nor JSON shapes.
+//! The parameters and results of operations: plain values between the fronts (gRPC, REST) and `ops`. They are neither
+//! wire messages nor rows nor JSON shapes.
 
 mod account;
 mod audit;
@@ -58,19 +58,19 @@ pub(crate) use usage::FAILED_FROM;
 pub use usage::{DateRange, ModelTotals, PostedUsage, UsageTotals};
 pub use window::WindowUsage;
 
-/// Who asks.
+/// The caller of an operation.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The account whose key was presented.
     pub account: AccountId,
-    /// The further client key that it was; none for the account's first.
+    /// The further client key that it used; `None` for the account's first.
     pub client_key: Option<ClientKeyId>,
-    /// Where it asks from, when that is known.
+    /// The address that it called from, if known.
     pub address: Option<IpAddr>,
 }
 
 impl Caller {
-    /// Whether it is root, with its first key.
+    /// Whether the caller is root, with root's first key.
     pub fn is_root(&self) -> bool {
         self.account == AccountId::ROOT && self.client_key.is_none()
     }
@@ -81,12 +81,12 @@ impl Caller {
 pub struct Page {
     /// 1-based.
     pub page: u64,
-    /// Rows.
+    /// Rows per page.
     pub size: u64,
 }
 
 impl Page {
-    /// This page of rows that are all there.
+    /// Takes this page out of the complete rows.
     pub(crate) fn of<T>(self, rows: Vec<T>) -> Listing<T> {
         let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
         let skipped = count(self.page.saturating_sub(1).saturating_mul(self.size));
@@ -99,11 +99,11 @@ impl Page {
     }
 }
 
-/// Rows of one page, and how many there are over all pages.
+/// The rows of one page, and the number of rows on all pages.
 #[derive(Debug, Clone)]
 pub struct Listing<T> {
-    /// This page.
+    /// The rows of this page.
     pub rows: Vec<T>,
-    /// All pages.
+    /// The number of rows on all pages.
     pub total: u64,
 }

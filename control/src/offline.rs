@@ -1,5 +1,4 @@
-//! What can be asked of the store without serving, also while a control plane serves from it. Changes
-//! nothing.
+//! Reads the store without serving, even while a control plane serves from it. It changes nothing.
 
 use std::fmt;
 
@@ -14,7 +13,7 @@ use crate::{
     store::{self, Store},
 };
 
-/// A store that is looked at.
+/// A store opened for reading.
 pub struct OfflineStore {
     store: Store,
     zone: Zone,
@@ -24,7 +23,7 @@ impl OfflineStore {
     /// Opens the store.
     ///
     /// # Errors
-    /// When it is not there, cannot be opened, or a control plane of this version has not yet run on it.
+    /// Errors if it does not exist, cannot be opened, or was not yet used by a control plane of this version.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         Ok(Self {
             store: Store::open_existing(&config.database).await?,
@@ -32,16 +31,16 @@ impl OfflineStore {
         })
     }
 
-    /// Recomputes the books.
+    /// Recomputes the ledger.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Errors if the store cannot be read.
     pub async fn verify(&self) -> Result<LedgerVerification, Error> {
         let tx = self.store.begin_reading().await?;
         store::books::verify(&tx).await
     }
 
-    /// The days of the month up to now.
+    /// The days of this month up to today.
     pub fn month(&self, clock: &Clock) -> DateRange {
         let today = self.zone.day(clock.now());
         DateRange {
@@ -50,10 +49,10 @@ impl OfflineStore {
         }
     }
 
-    /// Single calls of everybody over some days as CSV, in pieces.
+    /// The single calls of all accounts over some days as CSV, in pieces.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Errors if the store cannot be read.
     pub async fn usage(&self, days: DateRange) -> Result<CsvPieces<'_>, Error> {
         let zone = self.zone.clone();
         let export =
@@ -67,7 +66,7 @@ impl OfflineStore {
     /// The ledger over some days as CSV, in pieces.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Errors if the store cannot be read.
     pub async fn ledger(&self, days: DateRange) -> Result<CsvPieces<'_>, Error> {
         let export = CsvExport::ledger(&self.store, days, self.zone.clone()).await?;
         Ok(CsvPieces {
@@ -83,7 +82,7 @@ impl fmt::Debug for OfflineStore {
     }
 }
 
-/// CSV, a piece at a time.
+/// CSV in pieces.
 #[derive(Debug)]
 pub struct CsvPieces<'a> {
     store: &'a Store,
@@ -91,10 +90,10 @@ pub struct CsvPieces<'a> {
 }
 
 impl CsvPieces<'_> {
-    /// The next piece, of whole lines; none when all has been given.
+    /// Returns the next piece of whole lines, or `None` at the end.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// Errors if the store cannot be read.
     pub async fn next(&mut self) -> Result<Option<String>, Error> {
         self.export.next(self.store).await
     }

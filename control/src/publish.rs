@@ -1,6 +1,5 @@
-//! Keeps the configuration in memory and streams it to data planes: all of it first, then what
-//! changed. Also passes on money and key health, and waits until a change is in use everywhere.
-//! It changes nothing in the store.
+//! Keeps the configuration in memory and streams it to data planes: first all of it, then changes. It also passes on
+//! balances and key health, and waits until a change is in use everywhere. It writes nothing to the store.
 
 mod convert;
 mod key_pricing;
@@ -45,20 +44,20 @@ use crate::{
     vault::Vault,
 };
 
-/// The money of more accounts than this is read together with everybody's.
+/// Above this many accounts, the balances of all accounts are read at once.
 const IDS_MAX: usize = 5_000;
-/// A recall that another replica left word of is passed on for this long; each looks once a second.
+/// How long a recall by another replica is passed on. Each replica looks once a second.
 const RECALL_HEARD_MS: i64 = 2_500;
 
-/// The publisher.
+/// Publishes the configuration to data planes.
 pub(crate) struct Publisher {
     config: Config,
     state: Mutex<PublisherState>,
-    /// Held while news is read from the store and handed out, so that older news never overtakes newer.
+    /// Held while changes are read from the store and sent, so that older changes never overtake newer ones.
     order: AsyncMutex<()>,
-    /// Moves when there may be something to tell.
+    /// Changes if there may be something to send.
     news: watch::Sender<u64>,
-    /// Moves when a data plane acknowledged something or went away.
+    /// Changes if a data plane acknowledged a revision or disconnected.
     acknowledged: watch::Sender<u64>,
 }
 
@@ -66,24 +65,24 @@ pub(crate) struct Publisher {
 struct PublisherState {
     catalogue: VersionedConfig,
     subscribers: Subscribers,
-    /// What calls on keys cost.
+    /// What calls on each key cost.
     rules: KeyPricing,
-    /// First day of the month that standings were last told for.
+    /// First day of the month for which balances were last sent.
     month: Option<Date>,
-    /// The version of the prices that was last told.
+    /// The price version that was last sent.
     prices: Option<String>,
-    /// When the next version comes into force.
+    /// When the next price version comes into force.
     prices_next: Option<Millis>,
-    /// Money as it was last told to all.
+    /// The balances that were last sent to all.
     told: HashMap<AccountId, PostedBalance>,
-    /// The newest posting that is known.
+    /// The newest known posting.
     posting: Option<i64>,
 }
 
 // === impl Publisher ===
 
 impl Publisher {
-    /// Nothing is known yet.
+    /// A publisher that has loaded nothing yet.
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             config: config.clone(),
@@ -94,8 +93,8 @@ impl Publisher {
         }
     }
 
-    /// Catches up with the store and tells the data planes. Changes that pile up while one caller
-    /// reads are read by the next one together.
+    /// Catches up with the store and notifies the data planes. Changes that arrive while one caller reads are read
+    /// together by the next.
     pub(crate) async fn refresh(
         &self,
         store: &Store,
@@ -162,8 +161,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// After a committed change: catches up, then waits until all data planes that watch use it,
-    /// though not for ever.
+    /// Called after a committed change. Catches up, then waits until all connected data planes use the change, or for
+    /// `publish_wait_ms`.
     pub(crate) async fn changed(
         &self,
         store: &Store,
@@ -193,7 +192,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Looks for changes and postings that another replica made.
+    /// Looks for changes and postings by other replicas.
     pub(crate) async fn follow(
         &self,
         store: &Store,
@@ -218,7 +217,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Where the configuration stands.
+    /// The revision of the configuration.
     pub(crate) fn revision(&self) -> Revision {
         self.state().catalogue.revision()
     }
@@ -234,12 +233,12 @@ impl Publisher {
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
         let leases = store::leases::all_of_node(store, &node).await?;
-        // What was on lease to a spool that is lost cannot be spent: its usage would not count against it.
+        // Leases of a lost spool cannot be spent: their usage would not be counted.
         let leases = leases.into_iter().filter(|held| held.epoch == epoch);
         let leases = leases.map(|held| held.lease).collect();
         let updates = update_stream::begin(self, node, standings, leases, now);
         drop(order);
-        // The older stream of the node has to notice that it is over.
+        // Wakes the node's older stream, which must end.
         self.tell();
         Ok(updates)
     }
@@ -249,12 +248,12 @@ impl Publisher {
         self.state().rules.terms()
     }
 
-    /// How many data planes watch now.
+    /// The number of data planes that watch now.
     pub(crate) fn watching(&self) -> usize {
         self.state().subscribers.len()
     }
 
-    /// Asks data planes, save for one, to give back the credit of these that they do not use.
+    /// Asks data planes, except one, to return unused credit of these payers.
     pub(crate) fn recall(
         &self,
         payers: impl IntoIterator<Item = impl Into<PayerId>>,
@@ -266,19 +265,19 @@ impl Publisher {
         }
     }
 
-    /// A data plane runs on this revision.
+    /// Records that a data plane runs on this revision.
     pub(crate) fn acknowledge(&self, node: &NodeName, revision: Revision) {
         self.state().subscribers.acknowledge(node, revision);
         self.acknowledged
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The most that a window can have; none when that is not known without the model of a call.
+    /// The limit of a window. Returns `None` if it depends on the model of a call.
     pub(crate) fn limit(&self, key: &WindowKey) -> Option<u64> {
         self.state().catalogue.limit(key)
     }
 
-    /// The smallest limit of a month of the accounts above one, as data planes know it.
+    /// The smallest month's limit of an account's ancestors, as data planes know it.
     pub(crate) fn month_limit_above(&self, id: AccountId) -> Option<Money> {
         self.state().catalogue.month_limit_above(id)
     }
@@ -288,13 +287,13 @@ impl Publisher {
         self.state().subscribers.is_watching(node)
     }
 
-    /// Money of these accounts moved; data planes are told with the next flush.
+    /// Marks accounts whose balance changed. Data planes get it with the next flush.
     pub(crate) fn mark(&self, accounts: impl IntoIterator<Item = AccountId>) {
         self.state().subscribers.mark(accounts);
     }
 
-    /// Money of these accounts moved, and a node has it as an answer. Others are told with the next flush; without
-    /// others there is nothing to read again.
+    /// Marks accounts whose new balance this node gets in its response. Other nodes get it with the next flush; without
+    /// other nodes, nothing is read again.
     pub(crate) fn answered(
         &self,
         node: &NodeName,
@@ -310,7 +309,7 @@ impl Publisher {
         }
     }
 
-    /// Tells data planes of money that moved, and of everybody's when a month begins.
+    /// Sends changed balances to data planes, and all balances when a month begins.
     pub(crate) async fn flush_standings(&self, store: &Store, now: Millis) -> Result<(), Error> {
         let month = self.config.zone.day(now).first_of_month();
         let (marked, last_month, new_month) = {
@@ -334,7 +333,7 @@ impl Publisher {
         told
     }
 
-    /// Standings of accounts, as of now.
+    /// Balances of accounts as of now.
     pub(crate) async fn standings_of(
         &self,
         store: &impl store::Db,
@@ -342,7 +341,7 @@ impl Publisher {
         now: Millis,
     ) -> Result<Vec<PostedBalance>, Error> {
         let ids: Vec<_> = accounts.iter().map(|record| record.account.id).collect();
-        // A list of all costs more to send than the few rows it would keep away.
+        // Sending a list of all ids costs more than the few rows it would exclude.
         let some = (ids.len() <= IDS_MAX).then_some(ids.as_slice());
         let used = store::usage::costs(store, some, self.month(now)).await?;
         let standing = |record: &AccountRecord| PostedBalance {
@@ -357,7 +356,7 @@ impl Publisher {
             .collect())
     }
 
-    /// The calendar month of this moment.
+    /// The calendar month of a moment.
     pub(crate) fn month(&self, now: Millis) -> DateRange {
         let today = self.config.zone.day(now);
         DateRange {
@@ -366,7 +365,7 @@ impl Publisher {
         }
     }
 
-    /// Takes in what a data plane learnt about keys.
+    /// Stores what a data plane reported about keys.
     pub(crate) fn report_health(&self, node: &NodeName, healths: Vec<KeyHealthReport>) {
         {
             let state = &mut *self.state();
@@ -379,18 +378,18 @@ impl Publisher {
         self.tell();
     }
 
-    /// Forgets that a key was sick.
+    /// Forgets the bad health of a key.
     pub(crate) fn wake_key(&self, key: KeyId) {
         self.state().subscribers.wake_key(key);
         self.tell();
     }
 
-    /// Forgets that any key was sick.
+    /// Forgets the bad health of all keys.
     pub(crate) fn wake_all(&self) {
         self.state().subscribers.wake_all();
     }
 
-    /// Everything that is not ready.
+    /// The health of all keys that are not ready.
     pub(crate) fn healths(&self, now: Millis) -> Vec<KeyHealthReport> {
         let state = self.state();
         let healths = state.subscribers.healths(now).into_iter();
@@ -399,7 +398,7 @@ impl Publisher {
             .collect()
     }
 
-    /// How a key is as a whole, and why.
+    /// The health of a key as a whole, with its reason.
     pub(crate) fn health_of(&self, key: KeyId, now: Millis) -> (HealthState, String) {
         self.state().subscribers.health_of(key, now)
     }
@@ -418,7 +417,7 @@ impl Publisher {
         let mut standings = self.standings_of(store, &accounts, now).await?;
         {
             let state = &mut *self.state();
-            // An account that data planes have not heard of yet comes with its own update.
+            // An account that data planes do not know yet comes with its own update.
             standings.retain(|standing| state.catalogue.has_account(standing.account));
             standings.retain(|standing| {
                 state.told.insert(standing.account, *standing) != Some(*standing)
@@ -429,12 +428,12 @@ impl Publisher {
         Ok(())
     }
 
-    /// Whether another version of the prices has come into force since the last look.
+    /// Whether another price version has come into force since the last check.
     pub(crate) fn prices_due(&self, now: Millis) -> bool {
         self.state().prices_next.is_some_and(|next| next <= now)
     }
 
-    /// The price table in force, unless it is as it was: reading it takes longer than all the rest.
+    /// The price table in force. Returns `None` if it did not change: reading it takes longer than all the rest.
     async fn prices(
         &self,
         store: &Store,
@@ -454,7 +453,7 @@ impl Publisher {
         };
         let read = price_file::compose_with_entries(&found.text, &found.overrides);
         self.state().prices = Some(version.clone());
-        // One that an older program stored must not keep this one from serving.
+        // An invalid table stored by an older program must not stop this one.
         let read = read.inspect_err(log_setting).ok();
         Ok(read.map(|(table, fields)| (PriceTable { version, ..table }, fields)))
     }
@@ -465,7 +464,7 @@ impl Publisher {
     }
 
     fn state(&self) -> MutexGuard<'_, PublisherState> {
-        // No code that runs under the lock leaves the state half-changed.
+        // No code under the lock leaves the state half-changed, so a poisoned lock is safe to use.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! The command line's side of service `Prices`: asks a control plane that runs, so that the books
-//! have one writer. Plain values in and out.
+//! The command line's client of service `Prices`. It asks a running control plane, so that the ledger has one writer.
+//! Plain values in and out.
 
 use proxyxai_contract::{
     Invalid,
@@ -14,21 +14,21 @@ use tonic::{Request, Status, transport::Channel};
 
 use crate::{model::RerateResult, prices::diff::PriceChange};
 
-/// A table of thousands of models has about a MiB, and so has a correction of as many accounts.
+/// A table of thousands of models has about 1 MiB, and so has a correction of as many accounts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Why a running control plane did not do what it was asked.
+/// Why a running control plane did not do what was requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// It said no, or could not be reached.
+    /// It refused, or could not be reached.
     #[error("{}", .0.message())]
     Refused(#[from] Status),
-    /// Its answer cannot be read.
+    /// Its response cannot be read.
     #[error(transparent)]
     Answer(#[from] Invalid),
 }
 
-/// A running control plane, as root sees it.
+/// A client of a running control plane, with root's rights.
 #[derive(Debug)]
 pub struct ControlClient {
     client: PricesClient<Channel>,
@@ -38,24 +38,24 @@ pub struct ControlClient {
 /// A version of the prices.
 #[derive(Debug)]
 pub struct PriceVersionInfo {
-    /// Its name.
+    /// Its unique name.
     pub version: String,
     /// When it comes into force.
     pub valid_from: Millis,
     /// `built-in` or `loaded`.
     pub source: String,
-    /// Why it was made.
+    /// Why it was created.
     pub note: String,
 }
 
-/// A version with its table.
+/// A version and its table.
 #[derive(Debug)]
 pub struct PriceTableInfo {
-    /// Which.
+    /// The version.
     pub version: PriceVersionInfo,
     /// The table as JSON.
     pub table: String,
-    /// What `PRICING` laid over it.
+    /// The overrides from `PRICING`.
     pub overrides: String,
     /// The newest versions.
     pub versions: Vec<PriceVersionInfo>,
@@ -66,17 +66,17 @@ pub struct PriceTableInfo {
 pub struct PriceTableDraft {
     /// As JSON.
     pub text: String,
-    /// None means now.
+    /// `None` means now.
     pub valid_from: Option<Millis>,
-    /// Why.
+    /// Why it is loaded.
     pub note: String,
-    /// Whether absurd prices are meant.
+    /// Whether implausible prices are intended.
     pub force: bool,
-    /// The version that it was made of, which has to be in force still; empty where that does not matter.
+    /// The version that it was made from, which must still be in force; empty if that does not matter.
     pub over: String,
 }
 
-/// What to price anew; empty texts mean all accounts, and the version in force then.
+/// The usage to price anew. Empty texts mean all accounts, and the version in force at the time.
 #[derive(Debug)]
 pub struct RerateOptions {
     /// First day.
@@ -87,14 +87,14 @@ pub struct RerateOptions {
     pub account: String,
     /// Version to price with.
     pub version: String,
-    /// Whether nothing is posted.
+    /// True posts nothing.
     pub dry_run: bool,
 }
 
-// === impl Remote ===
+// === impl ControlClient ===
 
 impl ControlClient {
-    /// Speaks over a channel with root's key.
+    /// Calls over a channel with root's key.
     pub fn new(channel: Channel, key: Secret) -> Self {
         let client = PricesClient::new(channel)
             .max_decoding_message_size(ANSWER_BYTES_MAX)
@@ -102,10 +102,10 @@ impl ControlClient {
         Self { client, key }
     }
 
-    /// A version by its name; the one in force when the name is empty.
+    /// A version by its name; an empty name means the one in force.
     ///
     /// # Errors
-    /// As control answers.
+    /// The error of the control plane.
     pub async fn prices(&mut self, version: &str) -> Result<PriceTableInfo, RemoteError> {
         let request = self.request(wire::GetPricesRequest {
             version: version.to_owned(),
@@ -129,10 +129,10 @@ impl ControlClient {
         })
     }
 
-    /// What loading a table would change.
+    /// The changes that loading a table would bring.
     ///
     /// # Errors
-    /// As control answers.
+    /// The error of the control plane.
     pub async fn diff(
         &mut self,
         table: String,
@@ -149,7 +149,7 @@ impl ControlClient {
     /// Loads a table.
     ///
     /// # Errors
-    /// As control answers.
+    /// The error of the control plane.
     pub async fn load(
         &mut self,
         table: PriceTableDraft,
@@ -176,7 +176,7 @@ impl ControlClient {
     /// Prices stored usage anew.
     ///
     /// # Errors
-    /// As control answers.
+    /// The error of the control plane.
     pub async fn rerate(&mut self, period: RerateOptions) -> Result<RerateResult, RemoteError> {
         let RerateOptions {
             from,

@@ -1,4 +1,4 @@
-//! Helpers of tests: directories that vanish, control planes on every database there is to ask.
+//! Test helpers: temporary directories, and control planes on every available database.
 
 use std::{
     fs,
@@ -36,7 +36,7 @@ pub(crate) const ROOT: Caller = Caller {
     address: None,
 };
 
-/// A directory of its own, removed when dropped.
+/// A directory of its own, removed on drop.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -53,19 +53,19 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A directory left over in the system's own place for them does no harm.
+        // A leftover directory in the system's temporary directory does no harm.
         fs::remove_dir_all(&self.0).ok();
     }
 }
 
-/// A name nobody else has.
+/// A unique name.
 pub(crate) fn random_name() -> String {
     let mut bytes = [0u8; 8];
     getrandom::fill(&mut bytes).unwrap();
     format!("proxyxai_test_{:016x}", u64::from_be_bytes(bytes))
 }
 
-/// A control plane on an empty database, with a clock that is moved by hand.
+/// A control plane on an empty database, with a clock that tests move.
 pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) clock: Clock,
@@ -107,14 +107,14 @@ impl World {
         Self::file().await
     }
 
-    /// On an empty SQLite database, whatever else there is to ask.
+    /// On an empty SQLite database, even if there is another database.
     pub(crate) async fn file() -> Self {
         let dir = TempDir::new();
         let file = Database::Sqlite(dir.path().join("control.db"));
         Self::start(file, dir).await
     }
 
-    /// Starts anew over the same state.
+    /// Restarts over the same state.
     pub(crate) async fn restart(&mut self) -> Result<(), Error> {
         self.control = Control::start(self.config.clone(), self.clock.clone()).await?;
         Ok(())
@@ -164,7 +164,7 @@ impl World {
         matches!(self.config.database, Database::Postgres(_))
     }
 
-    /// The whole number that a query answers in a column of this name.
+    /// The integer that a query returns in the column `number`.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         store::testing::number(self.control.store(), sql).await
     }
@@ -175,7 +175,7 @@ impl World {
         tried.is_err()
     }
 
-    /// The books balance.
+    /// Asserts that the ledger balances.
     pub(crate) async fn balanced(&self) {
         let books = ops::reports::verify(&self.control, &ROOT).await.unwrap();
         assert_eq!(books.difference, None);
@@ -226,7 +226,7 @@ pub(crate) fn new_key(secret: &str) -> NewUpstreamKey {
     }
 }
 
-/// A call that was answered.
+/// An answered call.
 pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord {
     UsageRecord {
         sequence,

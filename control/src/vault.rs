@@ -1,6 +1,6 @@
-//! The master key and what is derived from it: sealing of upstream secrets, hashing of client keys,
-//! fingerprints. Also the generated secret files of `DATA_DIR`, and (`copies`) the sealed form in which a
-//! database may hold a generated master key. It decides nothing about where keys come from.
+//! The master key and its uses: sealing upstream secrets, hashing client keys, fingerprints. Also the generated secret
+//! files of `DATA_DIR` and (`copies`) sealed copies of a generated master key in the database. It does not decide where
+//! keys come from.
 
 pub(crate) mod copies;
 
@@ -27,9 +27,9 @@ use zeroize::Zeroizing;
 use crate::Error;
 
 const NONCE_BYTES: usize = 24;
-/// First byte of everything sealed, so that another scheme can follow one day.
+/// First byte of everything sealed, so that another scheme can follow.
 const SEAL_VERSION: u8 = 1;
-/// No secret is shorter, so a file with less has been cut off.
+/// No secret is shorter, so a shorter file was truncated.
 const SECRET_BYTES_MIN: usize = 16;
 const SENTINEL_CONTEXT: &str = "sentinel";
 const SENTINEL_TEXT: &str = "proxyxai";
@@ -39,14 +39,14 @@ pub(crate) struct Vault {
     cipher: XChaCha20Poly1305,
     fingerprint: Zeroizing<[u8; 32]>,
     hasher: KeyHasher,
-    /// The master key itself, when it was generated: one that was given is nobody's to keep.
+    /// The master key itself, if it was generated. A given one is never kept.
     generated: Option<Secret>,
 }
 
 // === impl Vault ===
 
 impl Vault {
-    /// Derives everything from a master key that was given.
+    /// Derives all keys from a given master key.
     pub(crate) fn new(text: &Secret) -> Result<Self, Error> {
         let master = master_key(text)?;
         let seal = subkey(&master, "upstream secrets")?;
@@ -59,7 +59,7 @@ impl Vault {
         })
     }
 
-    /// The same from one that was generated here, copies of which may be kept.
+    /// Like `new`, from a master key generated here. Copies of it may be kept.
     pub(crate) fn of_generated(text: Secret) -> Result<Self, Error> {
         let vault = Self::new(&text)?;
         Ok(Self {
@@ -68,18 +68,18 @@ impl Vault {
         })
     }
 
-    /// The master key of which the database may hold copies.
+    /// The generated master key, of which the database may hold copies.
     pub(crate) const fn generated(&self) -> Option<&Secret> {
         self.generated.as_ref()
     }
 
-    /// Hashes client keys.
+    /// The hasher of client keys.
     pub(crate) const fn hasher(&self) -> &KeyHasher {
         &self.hasher
     }
 
-    /// Seals a text. It opens again only under the same context, so that a sealed secret cannot be
-    /// moved to another purpose or provider behind the program's back.
+    /// Seals a text. It opens only under the same context, so that a sealed secret cannot be moved to another purpose
+    /// or provider unnoticed.
     pub(crate) fn seal(&self, context: &str, secret: &Secret) -> Result<Vec<u8>, Error> {
         seal_with(&self.cipher, context, secret)
     }
@@ -89,7 +89,7 @@ impl Vault {
         open_with(&self.cipher, context, sealed)
     }
 
-    /// The same as text of `A-Z a-z 0-9 - _`, for where a text is kept or passed on.
+    /// Like `seal`, as text of `A-Z a-z 0-9 - _`.
     pub(crate) fn seal_text(&self, context: &str, secret: &Secret) -> Result<String, Error> {
         let sealed = self.seal(context, secret)?;
         Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
@@ -101,17 +101,17 @@ impl Vault {
         self.open_sealed(context, &sealed.map_err(|_| seal_failed())?)
     }
 
-    /// Tells equal upstream secrets without opening them.
+    /// A fingerprint that identifies equal upstream secrets without opening them.
     pub(crate) fn fingerprint(&self, secret: &Secret) -> Result<Vec<u8>, Error> {
         mac(self.fingerprint.as_slice(), secret.expose().as_bytes()).map(|tag| tag.to_vec())
     }
 
-    /// A row that only this master key opens.
+    /// A sealed row that only this master key opens.
     pub(crate) fn sentinel(&self) -> Result<Vec<u8>, Error> {
         self.seal(SENTINEL_CONTEXT, &Secret::new(SENTINEL_TEXT))
     }
 
-    /// Whether the row was written under this master key.
+    /// Errors if the row was not sealed with this master key.
     pub(crate) fn check_sentinel(&self, sealed: &[u8]) -> Result<(), Error> {
         self.open_sealed(SENTINEL_CONTEXT, sealed).map(drop).map_err(|_| {
             Invalid::new(
@@ -162,7 +162,7 @@ fn open_with(cipher: &XChaCha20Poly1305, context: &str, sealed: &[u8]) -> Result
         .map_err(|_| seal_failed())
 }
 
-/// A name for a client key that tells nothing of it: the hash of its stored hash, in hexadecimal.
+/// A name for a client key that reveals nothing of it: the hash of its stored hash, in hexadecimal.
 pub(crate) fn public_key(hash: KeyHash) -> String {
     hex(&Sha256::digest(hash.0))
 }
@@ -174,20 +174,20 @@ fn hex(bytes: &[u8]) -> String {
         .fold(text, |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// What a file of one line is good for.
+/// The state of a file with a secret.
 pub(crate) enum SecretFile {
     /// There is no file.
     Nothing,
-    /// It is empty, cut off, or no text at all.
+    /// The file is empty, truncated or not text.
     Unusable,
-    /// A secret.
+    /// The file holds a secret.
     Secret(Secret),
 }
 
-/// Looks into a file that is to hold a secret.
+/// Reads a file that should contain a secret.
 ///
 /// # Errors
-/// When it cannot be read, which says nothing about what it holds.
+/// Errors if the file cannot be read, which says nothing about its content.
 pub(crate) fn inspect_secret_file(path: &Path) -> Result<SecretFile, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => Zeroizing::new(text),
@@ -203,7 +203,7 @@ pub(crate) fn inspect_secret_file(path: &Path) -> Result<SecretFile, Error> {
     })
 }
 
-/// The secret in a file of one line, if there is a file.
+/// The secret in a file of one line. Returns `None` if there is no file.
 pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
     match inspect_secret_file(path)? {
         SecretFile::Nothing => Ok(None),
@@ -212,7 +212,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Option<Secret>, Error> {
     }
 }
 
-/// The same; a new random one, readable by its owner alone, when there is no file.
+/// Reads a secret, or creates a random one, readable only by its owner, if there is no file.
 pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
     if let Some(kept) = read_secret(path)? {
         return Ok(kept);
@@ -220,12 +220,12 @@ pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
     let mut bytes = Zeroizing::new([0u8; 32]);
     fill_random(bytes.as_mut_slice())?;
     write_secret(path, &Secret::new(hex(bytes.as_slice())))?;
-    // Another process may have been first: whatever is in the file now is the secret.
+    // Another process may have been first: what is in the file now is the secret.
     read_secret(path)?.ok_or_else(|| file_error(path, "vanished"))
 }
 
-/// Writes a secret into a new file, readable by its owner alone. The file appears whole or not at
-/// all; one that is there already stays.
+/// Writes a secret to a new file, readable only by its owner. The file appears whole or not at all. An existing file
+/// stays unchanged.
 pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     let draft = draft(path, secret)?;
     // A hard link never replaces an existing file, unlike a rename.
@@ -239,7 +239,7 @@ pub(crate) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     }
 }
 
-/// The same in place of whatever is there: a reader sees the one or the other, whole.
+/// Replaces a file's secret atomically: a reader sees the old or the new one, whole.
 pub(crate) fn replace_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     let draft = draft(path, secret)?;
     fs::rename(&draft, path).map_err(|error| {
@@ -248,7 +248,7 @@ pub(crate) fn replace_secret(path: &Path, secret: &Secret) -> Result<(), Error> 
     })
 }
 
-/// A file beside this one that holds a secret, for a moment.
+/// Writes a secret to a temporary file beside this one.
 fn draft(path: &Path, secret: &Secret) -> Result<PathBuf, Error> {
     let mut suffix = [0u8; 8];
     fill_random(&mut suffix)?;
@@ -269,7 +269,7 @@ fn draft(path: &Path, secret: &Secret) -> Result<PathBuf, Error> {
     Ok(draft)
 }
 
-/// Why the draft is of no use has been said already; another failure says no more.
+/// Errors are ignored: the failure that made the draft useless is reported already.
 fn discard(draft: &Path) {
     let _removed: std::io::Result<()> = fs::remove_file(draft);
 }

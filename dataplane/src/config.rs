@@ -1,4 +1,4 @@
-//! What a data plane is started with. Read from the environment by the binary, not here.
+//! What a data plane is started with. The binary reads it from the environment.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,15 +15,15 @@ pub struct Config {
     pub node: NodeName,
     /// Holds the usage spool.
     pub data_dir: PathBuf,
-    /// What calls may take.
+    /// Limits of calls.
     pub limits: Limits,
-    /// What reads `/metrics`, besides root's key.
+    /// Token that may read `/metrics`, besides root's key.
     pub metrics_token: Option<Secret>,
-    /// What the control plane of this process has posted; none where there is none.
+    /// Counters of what the control plane in this process has posted; `None` without one.
     pub earned: Option<EarningCounters>,
-    /// Where bodies say what their calls are counted under.
+    /// Members of request bodies that name the tag a call is counted under.
     pub tag_members: TagMembers,
-    /// What of calls is to be seen.
+    /// Settings of logs, traces and metrics.
     pub telemetry: telemetry::TelemetryConfig,
 }
 
@@ -32,49 +32,49 @@ pub struct Config {
 pub struct Limits {
     /// A longer request body is refused with 413.
     pub body_bytes_max: usize,
-    /// Silence inside a request body after which it is refused with 408.
+    /// A request body that is silent for longer is refused with 408.
     pub body_idle: Duration,
-    /// Until a connection, TLS included, stands.
+    /// Timeout for connecting to a provider, TLS included.
     pub connect: Duration,
-    /// How far providers may be reached.
+    /// Which addresses providers may have.
     pub provider_reach: EgressPolicy,
-    /// From sending a request to the first byte of its answer.
+    /// Timeout from sending a request to the first byte of the response.
     pub first_byte: Duration,
-    /// Silence between chunks of an answer; in a stream of events, pings and comments are silence.
+    /// Idle timeout between chunks of a response. In an event stream, pings and comments count as silence.
     pub idle: Duration,
-    /// A stream in which nothing has come for so long gets a comment; none when it gets none.
+    /// Silence after which an event stream gets a comment to keep it alive; `None` turns that off.
     pub keepalive: Option<Duration>,
-    /// How much of an answer is read on after its client has left, where calls are read on.
+    /// Bytes of a response that are read after its client has left, where abandoned calls are read on.
     pub abandoned_bytes_max: u64,
-    /// How long that may take.
+    /// Time limit for reading on an abandoned response.
     pub abandoned: Duration,
-    /// How much of an answer near its end is read on in any case, if that tells its exact usage.
+    /// Bytes that are always read of a response near its end, if that yields its exact usage.
     pub drain_bytes_max: u64,
-    /// How long that may take.
+    /// Time limit for that drain.
     pub drain: Duration,
-    /// No further attempt is started after this long.
+    /// No new attempt is started after this time.
     pub retry_deadline: Duration,
-    /// Attempts that one call may make in all.
+    /// Attempts per call, over all keys and models.
     pub tries_max: u32,
-    /// Tokens that a model reads at most, where the price table does not say.
+    /// Most tokens that a model reads, where the price table does not say.
     pub input_tokens_default: u64,
-    /// Uses of each tool that the provider runs, where the request does not say how many there may be.
+    /// Uses of each tool that the provider runs, where the request does not limit them.
     pub tool_uses_default: u64,
     /// How long a call waits for credit that other calls of its account hold.
     pub credit_wait: Duration,
     /// Idle connections kept for each provider.
     pub idle_connections_max: usize,
-    /// Calls that may be open at once; more are refused with 503.
+    /// Open calls; more are refused with 503.
     pub open_calls_max: usize,
-    /// What request bodies and unfinished events of all calls may hold together, of those above 64 KiB;
-    /// bodies beyond it are refused with 503, events go on in pieces.
+    /// Bytes that request bodies and unfinished events above 64 KiB may hold together. Beyond it, bodies are refused
+    /// with 503, and events are forwarded in pieces.
     pub buffer_bytes_max: usize,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: IpList,
 }
 
 impl Limits {
-    /// What counts for the ceilings of calls where nothing tells better.
+    /// Values for cost ceilings where neither request nor price table has one.
     pub(crate) const fn assumed(&self) -> Assumed {
         Assumed {
             input: self.input_tokens_default,

@@ -1,4 +1,4 @@
-//! What can keep a data plane from starting. Failures of single calls are answers, not errors.
+//! Errors that keep a data plane from starting. A single call that fails gets a response instead.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,9 @@ pub enum Error {
     /// The usage spool on disk cannot be used.
     #[error("the usage spool {path} cannot be opened")]
     Spool {
-        /// Its file.
+        /// Path of its file.
         path: PathBuf,
-        /// What the store said.
+        /// Error of the store.
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -20,13 +20,13 @@ pub enum Error {
     /// TLS towards providers cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The access log cannot be written where it is wanted.
+    /// The access log cannot be opened for writing.
     #[error("the access log cannot be opened")]
     AccessLog(#[source] std::io::Error),
-    /// Traces cannot be sent where they are wanted.
+    /// The exporter for traces cannot be set up.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT is not usable")]
     Tracing(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The system gives no more threads.
+    /// The system cannot start another thread.
     #[error("a thread cannot be started")]
     Thread(#[source] std::io::Error),
 }

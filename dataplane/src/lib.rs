@@ -28,33 +28,32 @@ pub use link::connect;
 pub use relay::client_address;
 pub use telemetry::RequestId;
 
-/// How long a stopping data plane tries to give back its leases.
+/// How long a data plane that stops tries to return its leases.
 const GIVE_BACK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A running data plane.
 #[derive(Debug)]
 pub struct DataPlane {
     relay: relay::Relay,
-    /// What calls are told to.
+    /// Shutdown of logs and traces.
     telemetry: telemetry::TelemetryShutdown,
     spool: spool::SpoolWriter,
     tasks: TaskTracker,
     watching: CancellationToken,
     reporting: CancellationToken,
-    /// Apart from the others, because what is left is given back once usage has been handed in.
+    /// Tracked apart from the other tasks: unused credit is returned only after usage was reported.
     leases: TaskTracker,
     leasing: CancellationToken,
-    /// Looks for work that ended after its call; over before the spool is closed.
+    /// Checks of work that ended after its call. They end before the spool is closed.
     looks: TaskTracker,
     looking: CancellationToken,
 }
 
 impl DataPlane {
-    /// Opens the spool and begins to follow control. Calls are answered with 503 until the first
-    /// snapshot has arrived.
+    /// Opens the spool and starts to follow control. Calls get 503 until the first snapshot has arrived.
     ///
     /// # Errors
-    /// When the spool cannot be opened or the TLS set-up fails.
+    /// Errors if the spool cannot be opened or TLS cannot be set up.
     pub fn start(
         config: Config,
         control: Channel,
@@ -121,7 +120,7 @@ impl DataPlane {
         })
     }
 
-    /// The HTTP surface; `/x-*` and `/dashboard/*` go to `admin`, what is no call to `pages`.
+    /// The HTTP surface. `/x-*` and `/dashboard/*` go to `admin`, other requests that are not calls to `pages`.
     pub fn http_service(&self, admin: Admin, pages: Router) -> HttpService {
         HttpService::new(
             self.relay.sibling(),
@@ -131,23 +130,23 @@ impl DataPlane {
         )
     }
 
-    /// Says from now on that it is not ready, though it still takes calls.
+    /// Reports not ready from now on, but still takes calls.
     pub fn leave(&self) {
         self.relay.leave();
     }
 
-    /// Says no to new calls, while open streams go on.
+    /// Refuses new calls from now on; open streams continue.
     pub fn drain(&self) {
         self.relay.drain();
     }
 
-    /// Has open answers end themselves: streams with the error event of their protocol, calls without an answer with
-    /// 503. Each does so when it is polled next.
+    /// Ends open calls at their next poll: streams with the error event of their protocol, calls without a response
+    /// with 503.
     pub fn end_open_calls(&self) {
         self.relay.end_open_calls();
     }
 
-    /// Hands in what is spooled, within a few seconds, and ends the background tasks.
+    /// Reports the usage in the spool, within a few seconds, and ends the background tasks.
     pub async fn stop(self) {
         self.looking.cancel();
         self.looks.close();
@@ -157,7 +156,7 @@ impl DataPlane {
         self.telemetry.close().await;
         self.reporting.cancel();
         self.tasks.close();
-        // The report task gives up by itself; what it could not hand in waits on disk.
+        // The report task gives up by itself. What it could not report stays on disk.
         let reported = tokio::time::timeout(link::report::FLUSH_MAX, self.tasks.wait());
         self.watching.cancel();
         if reported.await.is_err() {
@@ -176,27 +175,27 @@ impl DataPlane {
     }
 }
 
-/// Who answers `/x-*` and `/dashboard/*`.
+/// Where `/x-*` and `/dashboard/*` are handled.
 #[derive(Debug, Clone)]
 pub enum Admin {
     /// The control plane of the same process.
     Local {
-        /// What answers.
+        /// The service of that control plane.
         router: Router,
-        /// Why its storage cannot be relied upon; none while it can.
+        /// Why its storage is unreliable; `None` while it is sound.
         storage_fault: watch::Receiver<Option<String>>,
     },
-    /// A control plane elsewhere, to which such calls are forwarded.
+    /// A control plane elsewhere, to which these requests are forwarded.
     Remote(proxyxai_contract::provider::BaseUrl),
-    /// Nobody: such calls are 404.
+    /// Not handled: these requests get 404.
     Nobody,
 }
 
 impl Admin {
-    /// What keeps control from booking what calls cost.
+    /// Returns why control cannot post costs, or `None` if it can.
     fn fault(&self) -> Option<String> {
         let Self::Local { storage_fault, .. } = self else {
-            // A data plane goes on without its control plane, which has a `/readyz` of its own.
+            // A data plane keeps serving without its control plane, which has its own `/readyz`.
             return None;
         };
         storage_fault.borrow().clone()

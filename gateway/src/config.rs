@@ -1,4 +1,4 @@
-//! The environment, read once. Every problem is collected, so that one start names them all.
+//! The environment, read once. All problems are collected, so that one start reports them all.
 
 mod env_reader;
 mod parts;
@@ -15,7 +15,7 @@ use crate::{listen::Listen, variables::IGNORED};
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) listen: Listen,
-    /// Where `/metrics` is open to everybody.
+    /// Where `/metrics` is served without a credential.
     pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) grpc_listen: SocketAddr,
     pub(crate) data_dir: PathBuf,
@@ -25,19 +25,19 @@ pub(crate) struct Config {
     pub(crate) control_http: Option<BaseUrl>,
     pub(crate) limits: Limits,
     pub(crate) telemetry: telemetry::TelemetryConfig,
-    /// Where bodies say what their calls are counted under.
+    /// Members of request bodies that hold the tag of a call.
     pub(crate) tag_members: TagMembers,
-    /// What reads `/metrics`, besides root's key.
+    /// Token that may read `/metrics`, besides root's key.
     pub(crate) metrics_token: Option<Secret>,
     pub(crate) server: ServerLimits,
     pub(crate) grpc_connections_max: usize,
-    /// Between saying that no more calls are wanted and taking no more.
+    /// Time between announcing that no more calls are wanted and refusing them.
     pub(crate) drain_delay: Duration,
     pub(crate) drain: Duration,
     pub(crate) worker_threads: Option<usize>,
     pub(crate) log_filter: String,
     pub(crate) log_json: bool,
-    /// Variables that are set and not acted on.
+    /// Variables that are set but have no effect.
     pub(crate) ignored: Vec<&'static str>,
 }
 
@@ -55,7 +55,7 @@ impl Config {
     /// Reads all variables.
     ///
     /// # Errors
-    /// Every problem there is.
+    /// Errors with every problem found.
     pub(crate) fn read(
         get: impl Fn(&'static str) -> Option<OsString>,
     ) -> Result<Self, Vec<Invalid>> {
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(fields(&[unread, password]), ["DATABASE_URL"]);
     }
 
-    /// Whose values are rules that everybody may see. What is wrong with them is quoted; with any other value, never.
+    /// Variables whose values are public rules. Errors quote only these values.
     const QUOTED: [&str; 10] = [
         "TRUSTED_PROXIES",
         "KEY_STRATEGY",
@@ -223,7 +223,7 @@ mod tests {
     ];
 
     proptest! {
-        // Each reads the whole configuration some thousand times.
+        // Each case reads the whole configuration some thousand times.
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
@@ -282,7 +282,7 @@ mod tests {
                 Some(token)
             );
         }
-        // One line break is the editor's; whatever else is there is the secret's.
+        // One line break is the editor's; everything else belongs to the secret.
         let url = [
             ("DATABASE_URL", "postgres://u@h/d"),
             ("DATABASE_PASSWORD_FILE", path.to_str().unwrap()),

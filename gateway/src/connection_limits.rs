@@ -1,5 +1,5 @@
-//! Who may have how many connections: all clients together, and each address. Looked at once for each connection,
-//! never for a call.
+//! Limits of connections: of all clients together, and of each address. Checked once for each connection, never for a
+//! call.
 
 use std::{
     collections::HashMap,
@@ -13,10 +13,10 @@ use std::{
 use proxyxai_contract::access::IpList;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Whoever has one address of IPv6 has all that share its first half.
+/// A client with one IPv6 address has all that share its first half.
 const IPV6_PREFIX: u32 = 64;
 
-/// Room for connections. Clones are one.
+/// The limits and counts of connections. Clones are one.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionLimits(Arc<ConnectionCounts>);
 
@@ -24,13 +24,13 @@ pub(crate) struct ConnectionLimits(Arc<ConnectionCounts>);
 struct ConnectionCounts {
     slots: Arc<Semaphore>,
     address_max: usize,
-    /// Whose connections carry many clients' calls.
+    /// Addresses of proxies, whose connections carry the calls of many clients.
     proxies: IpList,
     counts: Mutex<HashMap<IpAddr, usize>>,
     warned: AtomicBool,
 }
 
-/// A connection's place; given back when it is dropped.
+/// Permission for one connection; released on drop.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     limits: ConnectionLimits,
@@ -39,7 +39,7 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionLimits {
-    /// One address never has the last quarter, whatever is asked for.
+    /// One address never gets the last quarter, even if the setting allows more.
     pub(crate) fn new(connections_max: usize, address_max: usize, proxies: IpList) -> Self {
         let most = connections_max - connections_max / 4;
         Self(Arc::new(ConnectionCounts {
@@ -51,13 +51,13 @@ impl ConnectionLimits {
         }))
     }
 
-    /// Waits until there is room for one more. None is never.
+    /// Waits until one more connection is allowed. Never returns `None`.
     pub(crate) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.slots).acquire_owned().await.ok()
     }
 
-    /// A place for a connection from an address; none when it has as many as it may. What comes from this machine,
-    /// or from a trusted proxy, is not counted: many clients share such an address.
+    /// A permit for a connection from an address. Returns `None` if the address has too many. Connections from this
+    /// machine, or from a trusted proxy, are not counted: many clients share such an address.
     pub(crate) fn admit(
         &self,
         peer: IpAddr,
@@ -99,7 +99,7 @@ impl ConnectionLimits {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Counts are whole whatever happens.
+        // Counts are consistent even after a panic.
         let counts = self.0.counts.lock();
         counts.unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +120,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// What counts as one address.
+/// The address block that counts as one address.
 const fn address_block(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

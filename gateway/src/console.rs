@@ -12,7 +12,7 @@ use crate::{
     variables::variables,
 };
 
-/// Every problem of the configuration.
+/// Prints every problem of the configuration.
 pub(crate) fn print_config_problems(problems: &[Invalid]) {
     complain!("proxyxai: the configuration cannot be used:");
     for problem in problems {
@@ -20,7 +20,7 @@ pub(crate) fn print_config_problems(problems: &[Invalid]) {
     }
 }
 
-/// Why the program ends, with its causes; a way out stands on a line of its own, to be copied.
+/// Prints why the program ends, with its causes. A remedy is printed on its own line, to be copied.
 pub(crate) fn print_failure(error: &anyhow::Error) -> ExitCode {
     let way_out = error.downcast_ref::<OwnershipProblem>();
     let causes = error.chain().skip(usize::from(way_out.is_some()));
@@ -32,7 +32,7 @@ pub(crate) fn print_failure(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The table of variables, as README shows it.
+/// The table of variables, as docs/configuration.md shows it.
 pub(crate) fn print_config_table() -> ExitCode {
     output::print(format_args!("{}", table()));
     ExitCode::SUCCESS
@@ -63,7 +63,7 @@ fn table() -> String {
     table
 }
 
-/// Where the program listens; returns the address as seen from this host.
+/// Prints where the program listens. Returns the address as seen from this host.
 pub(crate) fn print_addresses(
     listen: Listen,
     bound: SocketAddr,
@@ -85,21 +85,21 @@ pub(crate) fn print_addresses(
     here
 }
 
-/// Of the program.
+/// Version of the program.
 pub(crate) const fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// Where metrics are open.
+/// Prints where metrics are served.
 pub(crate) fn print_metrics_address(at: SocketAddr) {
     tell!("metrics on http://{at}/metrics");
 }
 
-/// Where the root key is kept, and whether the file still tells it.
+/// Prints where the root key is kept, and whether that file is still current.
 pub(crate) fn print_root_key_file(data_dir: &Path, kept: RootKeyFile) {
     let shown = root_key_file(data_dir);
     match kept {
-        // It was given, or another control plane made it.
+        // The key was given, or another control plane made it.
         RootKeyFile::Missing => {}
         RootKeyFile::Current => {
             tell!("The root key is kept in {shown}; to print it: cat {shown}");
@@ -110,7 +110,7 @@ pub(crate) fn print_root_key_file(data_dir: &Path, kept: RootKeyFile) {
     }
 }
 
-/// On the very first start: the root key, and the next commands.
+/// Prints the root key and the next commands, on the very first start.
 pub(crate) fn print_first_root_key(data_dir: &Path, http: SocketAddr, key: &ClientKey) {
     let shown = root_key_file(data_dir);
     let (key, base) = (key.expose(), format!("http://{http}"));

@@ -1,16 +1,16 @@
-//! Files that may not grow any further (`ulimit -f`): the system would end the process in the middle of a write
-//! without a word. With a handler in place the write fails, as it does on a full disk.
+//! Files at the size limit of the process (`ulimit -f`): by default the system kills the process in the middle of a
+//! write. With a signal handler the write fails instead, as on a full disk.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// From now on. Needs a runtime.
+/// Installs the handler. Needs a runtime.
 ///
 /// # Errors
-/// When the handler cannot be set up.
+/// Errors if the handler cannot be installed.
 pub(crate) fn handle_sigxfsz() -> io::Result<()> {
     let too_long = rustix::process::Signal::XFSZ.as_raw();
-    // Tokio keeps its handler for good.
+    // Tokio never removes its handler.
     signal(SignalKind::from_raw(too_long)).map(drop)
 }

@@ -1,12 +1,8 @@
-//! Requests that two readers of one connection could take apart differently: refused with 400, as RFC 9112 demands
-//! (sections 3.2 and 6.1) or allows (6.3). hyper refuses a coding that is not `chunked` in the end, and lengths that
-//! differ; of a length beside a coding it drops the length, so the head itself has to be looked at.
+//! Requests that two readers of one connection could split differently: refused with 400, as RFC 9112 demands (sections
+//! 3.2 and 6.1) or allows (6.3).
 //!
-//! A head can be judged only when it is seen from its first byte. hyper keeps what it reads behind a request, so what
-//! is read next may be the tail of a head, or of a body. It begins a head when nothing of one can have been read:
-//! when as many bytes came behind the last head as its body has, or when the body has ended and what came last is a
-//! blank line, with which bodies in chunks end, and heads that hyper takes without reading on. All else is not
-//! looked at, and a coded request then ends its connection.
+//! hyper refuses codings that do not end in `chunked`, and differing lengths. It drops a length beside a coding, so the
+//! head itself has to be inspected.
 
 use std::{
     io,
@@ -26,58 +22,62 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutWriter;
 
-/// What has been seen of a head: not all of it; all, without a length; all, and a length.
+/// How much of a head was seen: not all of it; all, without a length; all, with a length.
 const UNSEEN: u8 = 0;
 const PLAIN: u8 = 1;
 const HAS_LENGTH: u8 = 2;
 
-/// How many bytes came behind a head of which the end was not seen, and how many a body in chunks has.
+/// The number of bytes after a head whose end was not seen, and the length of a chunked body.
 const UNKNOWN: u64 = u64::MAX;
 
-/// What is known of the head of the request that comes next on a connection.
+/// The state of the inspection of a connection's next head.
+///
+/// A head can be judged only if it is seen from its first byte. hyper keeps the bytes it reads after a request, so the
+/// next read may be the rest of a head or of a body. Reads that may begin in the middle are not inspected; a request
+/// with a coding then ends its connection.
 #[derive(Debug)]
 pub(crate) struct HeadInspector {
-    /// Whether what comes is a head, from its first byte on.
+    /// Whether the next byte read is the first of a head.
     due: AtomicBool,
-    /// Bytes that came behind the last head, and those of its body.
+    /// Bytes read after the last head, and the length of its body.
     behind: AtomicU64,
     length: AtomicU64,
-    /// Number of the last request, and of the last one whose body was read to its end, wherever that was done.
+    /// Number of the last request, and of the last one whose body was read to its end.
     turn: AtomicU64,
     ended: AtomicU64,
-    /// The last bytes that came, the very last one lowest.
+    /// The last four bytes read, the very last one lowest.
     last: AtomicU32,
     seen: AtomicU8,
-    /// Whether it comes in pieces, which are kept then. Mostly it comes as a whole.
+    /// Whether the head comes in pieces, which are then kept. Mostly it comes as a whole.
     in_pieces: AtomicBool,
     pieces: Mutex<Vec<u8>>,
     bytes_max: usize,
 }
 
-/// A connection whose heads are looked at as they come.
+/// A connection whose heads are inspected as they are read.
 #[derive(Debug)]
 pub(crate) struct InspectedStream {
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     head: Arc<HeadInspector>,
 }
 
-/// A request's body on its way. Where it is dropped before its end, nothing that comes is known to be a head.
+/// Marks the end of a request's body. If it is dropped before that, no later read is known to begin a head.
 #[derive(Debug)]
 pub(crate) struct BodyEndMarker {
     head: Arc<HeadInspector>,
     turn: u64,
 }
 
-/// Whether a request's framing is plain.
+/// The framing of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Plain,
-    /// Its head was not seen by itself, so nothing may come after it.
+    /// Its head was not seen, so the connection must end after it.
     Unseen,
     Refused(&'static str),
 }
 
-/// Judges how a request is framed, and which host it names.
+/// Checks the framing of a request, and its host.
 pub(crate) fn framing<B>(request: &Request<B>, head: &HeadInspector) -> Framing {
     let headers = request.headers();
     if let Err(problem) = check_host(headers, request.version()) {
@@ -114,7 +114,7 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), &'static str>
     Ok(())
 }
 
-/// What a host and its port may be made of (RFC 3986, section 3.2.2).
+/// The characters of a host and its port (RFC 3986, section 3.2.2).
 const fn is_host_byte(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'[' | b']' | b'%')
@@ -124,7 +124,7 @@ const fn is_host_byte(byte: u8) -> bool {
         )
 }
 
-// === impl Head ===
+// === impl HeadInspector ===
 
 impl HeadInspector {
     pub(crate) fn new(bytes_max: usize) -> Arc<Self> {
@@ -142,8 +142,8 @@ impl HeadInspector {
         })
     }
 
-    /// The request has come: what is read now is its body, of this length if it has one. To be told before anything
-    /// more is read.
+    /// Call this when a request has come, before anything more is read: what follows is its body, of this length if it
+    /// has one.
     pub(crate) fn begin_body(self: &Arc<Self>, length: Option<u64>) -> BodyEndMarker {
         self.due.store(false, Ordering::Relaxed);
         if self.seen.swap(UNSEEN, Ordering::Relaxed) == UNSEEN {
@@ -154,7 +154,7 @@ impl HeadInspector {
         }
         self.length
             .store(length.unwrap_or(UNKNOWN), Ordering::Relaxed);
-        // Nobody else counts on.
+        // Only this function changes it.
         let turn = self.turn.load(Ordering::Relaxed).wrapping_add(1);
         self.turn.store(turn, Ordering::Relaxed);
         BodyEndMarker {
@@ -163,7 +163,7 @@ impl HeadInspector {
         }
     }
 
-    /// Hears what has been read.
+    /// Records the bytes of a read.
     fn record_read(&self, read: &[u8]) {
         let due = self.due.load(Ordering::Relaxed) || self.at_head_start();
         let shifted = |last: u32, byte: &u8| last << 8 | u32::from(*byte);
@@ -198,7 +198,7 @@ impl HeadInspector {
         }
     }
 
-    /// What a head is of which this comes next, and where it ends in it.
+    /// The kind of the head that continues with these bytes, and where it ends in them.
     fn add(&self, read: &[u8]) -> Option<(u8, usize)> {
         self.lock(|pieces| {
             let before = pieces.len();
@@ -208,13 +208,16 @@ impl HeadInspector {
         })
     }
 
-    /// Whether a head begins with what comes next.
+    /// Whether the next byte begins a head, because no byte of one can have been read before.
+    ///
+    /// That is so if as many bytes followed the last head as its body has, or if the body has ended and the last bytes
+    /// were a blank line. Chunked bodies end with one, and so do heads that hyper takes without another read.
     fn at_head_start(&self) -> bool {
         let is = |number: &AtomicU64, other: &AtomicU64| {
             number.load(Ordering::Relaxed) == other.load(Ordering::Relaxed)
         };
         if self.seen.load(Ordering::Relaxed) != UNSEEN {
-            // One has come, and its request has not.
+            // A head has come, but hyper has not reported its request yet.
             return false;
         }
         let known = self.behind.load(Ordering::Relaxed) != UNKNOWN;
@@ -228,19 +231,19 @@ impl HeadInspector {
             || last & 0xFF_FFFF == u32::from_be_bytes(*b"\0\n\r\n")
     }
 
-    /// Whether the head has a `Content-Length`; none when it was not seen as a whole.
+    /// Whether the head has a `Content-Length`. Returns `None` if the head was not seen as a whole.
     fn has_length(&self) -> Option<bool> {
         let seen = self.seen.load(Ordering::Relaxed);
         (seen != UNSEEN).then_some(seen == HAS_LENGTH)
     }
 
     fn lock<T>(&self, look: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        // Nothing under the lock can leave it half-changed.
+        // No panic under the lock can leave it inconsistent.
         look(&mut self.pieces.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What a head is, once its end has come, and where that is.
+/// The kind of a head and where it ends, once its end has come.
 fn look(bytes: &[u8]) -> Option<(u8, usize)> {
     let (mut from, mut begun, mut seen) = (0, false, PLAIN);
     for end in memchr::memchr_iter(b'\n', bytes) {
@@ -259,27 +262,27 @@ fn look(bytes: &[u8]) -> Option<(u8, usize)> {
 }
 
 fn is_length(line: &[u8]) -> bool {
-    // Mostly it is not, which shows at once.
+    // Most lines are not, which the first byte shows.
     matches!(line.first(), Some(b'c' | b'C')) && {
         let name = line.split(|byte| *byte == b':').next();
         name.is_some_and(|name| name.eq_ignore_ascii_case(b"content-length"))
     }
 }
 
-// === impl UntilNext ===
+// === impl BodyEndMarker ===
 
 impl BodyEndMarker {
-    /// The body has been read to its end.
+    /// Call this when the body has been read to its end.
     pub(crate) fn body_ended(self) {
-        // It may be told late, when another request has come: that one's is what counts then.
+        // This may come late, after the next request. Then that request's number applies.
         self.head.ended.fetch_max(self.turn, Ordering::Relaxed);
     }
 }
 
-// === impl Watched ===
+// === impl InspectedStream ===
 
 impl InspectedStream {
-    /// A write that waits for longer than the client may let it fails.
+    /// Writes fail if the client does not accept them within `send_timeout`.
     pub(crate) fn new(stream: TcpStream, head: Arc<HeadInspector>, send_timeout: Duration) -> Self {
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(send_timeout));

@@ -1,5 +1,5 @@
-//! The socket of control's gRPC: how many connections there are, how long one may be silent, and what one may ask for
-//! at once. Data planes ping theirs every ten seconds; whoever administers connects again.
+//! The socket of control's gRPC: the number of connections, their idle timeout, and how much one may request at once.
+//! Data planes ping theirs every ten seconds; administrators' clients reconnect.
 
 use std::{
     io,
@@ -22,17 +22,17 @@ use tonic::transport::{
 
 use crate::connection_limits::{ConnectionLimits, ConnectionPermit};
 
-/// A connection on which nothing comes or goes for so long is closed.
+/// A connection without traffic for this long is closed.
 const IDLE_MAX: Duration = Duration::from_mins(5);
-/// A request has so long until it is answered, or its answer begins; control has nothing that takes longer.
+/// Maximum time until the response to a request begins. No call of control takes longer.
 const REQUEST_MAX: Duration = Duration::from_mins(5);
-/// Requests that one connection may have open.
+/// The most requests that one connection may have open.
 const STREAMS_MAX: u32 = 128;
-/// Of metadata of one request.
+/// The most bytes of one request's metadata.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
-/// Until the first bytes of a connection are looked at.
+/// The most accepted connections that wait to be served.
 const ACCEPTED_MAX: usize = 64;
-/// After a failed accept some connections need time to end.
+/// After a failed accept, wait for some connections to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// A server with the limits of one connection.
@@ -44,7 +44,7 @@ pub(crate) fn server() -> Server {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
 }
 
-/// Connections that there is room for, and what accepts them.
+/// Accepted connections within the limits, and the future that accepts them.
 pub(crate) fn incoming(
     listener: TcpListener,
     doors: ConnectionLimits,
@@ -81,7 +81,7 @@ pub(crate) fn incoming(
     (ReceiverStream::new(accepted), accepting)
 }
 
-/// A connection that ends itself when it is silent for too long.
+/// A connection that ends after its idle timeout.
 #[derive(Debug)]
 pub(crate) struct IdleTimeoutStream {
     socket: TcpStream,

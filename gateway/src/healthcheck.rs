@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Succeeds when `/healthz` at this address answers 200.
+/// Succeeds if `/healthz` at this address returns 200.
 pub(crate) fn run(address: SocketAddr) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)
         .with_context(|| format!("{address} does not listen"))?;

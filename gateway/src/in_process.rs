@@ -8,13 +8,13 @@ use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-/// Bytes that one side may be ahead of the other.
+/// How many bytes one side may send before the other reads.
 const PIPE_BYTES: usize = 256 * 1024;
 
-/// The server's end: connections as they are made.
+/// The server's end: new connections.
 pub(crate) type PipeConnections = ReceiverStream<io::Result<DuplexStream>>;
 
-/// A channel, and the connections that it makes.
+/// A channel, and its connections for the server.
 pub(crate) fn channel() -> (Channel, PipeConnections) {
     let (sender, receiver) = mpsc::channel(4);
     let connector = tower::service_fn(move |_| {
@@ -28,7 +28,7 @@ pub(crate) fn channel() -> (Channel, PipeConnections) {
             Ok::<_, io::Error>(TokioIo::new(ours))
         }
     });
-    // The address is never looked up.
+    // The address is never resolved.
     let channel = Endpoint::from_static("http://in-process").connect_with_connector_lazy(connector);
     (channel, ReceiverStream::new(receiver))
 }

@@ -1,5 +1,5 @@
-//! `proxyxai verify` and `proxyxai export`: the books, looked at from the command line. They read the
-//! store that the same environment gives control, which may be running.
+//! `proxyxai verify` and `proxyxai export`: check and export the books from the command line. They read the same store
+//! as control, which may be running.
 
 use std::{
     io::{ErrorKind, Write as _},
@@ -14,7 +14,7 @@ use proxyxai_control::{OfflineStore, model::DateRange};
 
 use crate::{config::Config, console, file_size_limit, output::tell, ownership};
 
-/// Exit code of books that do not balance; failing to read them is another.
+/// Exit code if the books do not balance.
 const EXIT_UNBALANCED: u8 = 1;
 const EXIT_UNREADABLE: u8 = 2;
 
@@ -27,7 +27,7 @@ pub(crate) enum ExportKind {
     Ledger,
 }
 
-/// Recomputes the books and says what is wrong with them.
+/// Recomputes the books and prints what is wrong with them.
 pub(crate) fn verify(config: &Config) -> ExitCode {
     match block_on(print_verification(config)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -116,7 +116,7 @@ async fn write_csv(
     let mut out = std::io::stdout().lock();
     while let Some(piece) = pieces.next().await? {
         match out.write_all(piece.as_bytes()) {
-            // Whoever reads has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }

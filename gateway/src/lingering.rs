@@ -1,6 +1,5 @@
-//! A request body that is read to its end even when its call was refused early. Without that the
-//! server closes the connection while the client is still sending, and the client sees a reset
-//! instead of the answer.
+//! A request body that is read to its end even if its call was refused early. Otherwise the server would close the
+//! connection while the client is still sending, and the client would see a reset instead of the response.
 
 use std::{
     pin::Pin,
@@ -16,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::framing::BodyEndMarker;
 
-/// What a refused client may still send before it is cut off after all.
+/// The most a refused client may still send before it is cut off.
 const DISCARD_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const DISCARD_MAX: Duration = Duration::from_secs(10);
 
@@ -24,7 +23,7 @@ const DISCARD_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct LingeringBody {
     body: Option<Incoming>,
     tasks: TaskTracker,
-    /// The client waits for `100 Continue` and has sent nothing that would have to be read.
+    /// The client waits for `100 Continue` and has not sent a body that would have to be read.
     expects_continue: bool,
     /// Whether its end has been read.
     ended: bool,
@@ -32,7 +31,8 @@ pub(crate) struct LingeringBody {
 }
 
 impl LingeringBody {
-    /// Whose client may wait for `100 Continue`. Reading on happens in `tasks`; `next` is kept until it is done.
+    /// `waits` means that the client waits for `100 Continue`. The rest of the body is read in `tasks`; `next` is kept
+    /// until that is done.
     pub(crate) fn new(
         body: Incoming,
         waits: bool,

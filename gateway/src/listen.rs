@@ -1,4 +1,4 @@
-//! Where servers listen: at an address that was named, or on a port of all addresses of both families.
+//! Where servers listen: at a given address, or on a port of all addresses, IPv4 and IPv6.
 
 use std::{
     io,
@@ -9,28 +9,28 @@ use anyhow::Context as _;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
-/// As long as tokio's own queue of connections that wait to be accepted.
+/// As long as tokio's own queue of connections to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// Where a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listen {
-    /// On this port of every address, of both families where the system has both.
+    /// This port of every address, of both families if the system has both.
     Everywhere(u16),
-    /// There and nowhere else.
+    /// Only this address.
     At(SocketAddr),
 }
 
 impl Listen {
-    /// Begins to listen where some variables say.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// When it cannot: names them as the remedy.
+    /// Errors if it cannot. The error names `variables` as the remedy.
     pub(crate) async fn bind(self, variables: &str) -> anyhow::Result<TcpListener> {
         let bound = match self {
             Self::At(address) => TcpListener::bind(address).await,
             Self::Everywhere(port) => match bind_dual_stack(port) {
-                // A port that is taken is no reason to listen on half of it.
+                // If the port is taken, do not listen on just one family.
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
                     tracing::debug!(%error, "IPv6 cannot be listened on");
                     TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
@@ -50,7 +50,7 @@ impl Listen {
         }
     }
 
-    /// Where a program on this host reaches what listens on this port.
+    /// Where a program on this host reaches a server that listens on this port.
     pub(crate) fn local_address(self, port: u16) -> SocketAddr {
         let ip = match self {
             Self::Everywhere(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -63,7 +63,7 @@ impl Listen {
         SocketAddr::new(ip, port)
     }
 
-    /// The port that was asked for; 0 for any.
+    /// The requested port; 0 for any.
     pub(crate) const fn port(self) -> u16 {
         match self {
             Self::Everywhere(port) => port,
@@ -72,7 +72,7 @@ impl Listen {
     }
 }
 
-/// Listens on all addresses of both families, whatever the system does by itself.
+/// Listens on all addresses of both families, regardless of the system's default.
 fn bind_dual_stack(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_only_v6(false)?;

@@ -1,5 +1,5 @@
-//! ProxyXAI: reads the configuration, starts the role that was asked for, serves until it is told to
-//! stop, drains, and returns an exit code. Everything else lives in the packages below.
+//! ProxyXAI: reads the configuration, starts the requested role, serves until told to stop, drains, and returns an exit
+//! code. Everything else is in the packages below.
 
 mod allocator;
 mod config;
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jiff::civil::Date;
 
-// Linked, it is the allocator of everything (see Cargo.toml).
+// Linking it makes it the global allocator (see Cargo.toml).
 use mimalloc as _;
 
 /// An open gateway for AI API keys. Without a command it runs both planes in one process. Configured by environment
@@ -105,8 +105,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let failed = console::print_failure(&error);
-    // Some of it shows only against the state that is there: a master key that does not fit, a `DATA_DIR` of
-    // somebody else.
+    // Some problems show only against the stored state: a master key that does not fit, or a `DATA_DIR` of another
+    // user.
     match error.downcast_ref() {
         Some(proxyxai_control::Error::Invalid(_)) => EXIT_BAD_CONFIGURATION.into(),
         _ if error.is::<ownership::OwnershipProblem>() => EXIT_BAD_CONFIGURATION.into(),
@@ -114,7 +114,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A command whose output is not all there has failed.
+/// A command whose output was not fully written has failed.
 fn exit_after_output(ended: ExitCode) -> ExitCode {
     match output::first_write_error() {
         Some(problem) => console::print_failure(&anyhow::anyhow!("standard output: {problem}")),

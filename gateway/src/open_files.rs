@@ -1,12 +1,12 @@
-//! How many files this process may have open: the limit is raised as far as the system lets it, and what is promised
-//! to clients is lowered to what there is.
+//! The limit of open files: it is raised as far as the system allows, and the number of connections is lowered to what
+//! fits.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Databases, logs, the spool, listeners, and connections to control.
 const OWN_FILES: u64 = 256;
 
-/// Raises the limit to the hardest there may be, and tells it; none when there is no limit.
+/// Raises the soft limit to the hard limit and returns it. Returns `None` if there is no limit.
 pub(crate) fn raise_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
@@ -25,7 +25,8 @@ pub(crate) fn raise_limit() -> Option<u64> {
     }
 }
 
-/// So many of the wanted connections fit into a limit when each takes this many files: its own, and one to a provider.
+/// How many of the wanted connections fit into the limit if each needs `files_each` files: its own, and one to a
+/// provider.
 pub(crate) fn connections_within(wanted: usize, limit: Option<u64>, files_each: u64) -> usize {
     let Some(limit) = limit else {
         return wanted;

@@ -1,5 +1,5 @@
-//! `/openapi.json`: what the process at hand serves, put together from the documents of its planes. A data plane that
-//! forwards the administration tells of it as well, by the version that it is of itself.
+//! `/openapi.json`: what this process serves, composed of the documents of its planes. A data plane that forwards the
+//! administration includes it as well, in its own version.
 
 use std::{
     collections::BTreeSet,
@@ -31,11 +31,11 @@ const ABOUT: &str = "An open gateway for AI API keys: calls to providers, and th
 /// What a process serves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ServedApis {
-    /// Calls, and the administration, by itself or elsewhere.
+    /// Calls, and the administration, served here or forwarded.
     All,
-    /// Calls alone.
+    /// Only calls.
     Calls,
-    /// The administration alone.
+    /// Only the administration.
     Administration,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn document(serves: ServedApis) -> OpenApi {
         document.merge(proxyxai_dataplane::document());
     }
     let mut tags = document.tags.take().unwrap_or_default();
-    // Planes share some, of which the last stays.
+    // Planes share some tags; the last one is kept.
     let mut seen = BTreeSet::new();
     tags.reverse();
     tags.retain(|tag| seen.insert(tag.name.clone()));
@@ -63,7 +63,7 @@ pub(crate) fn document(serves: ServedApis) -> OpenApi {
     document
 }
 
-/// Answers with it. It is put together when somebody first asks: most processes never tell.
+/// Serves the document. It is composed on the first request, as most processes are never asked.
 pub(crate) fn route(serves: ServedApis) -> Router {
     let text = OnceLock::new();
     let text = Arc::new(text);
@@ -74,7 +74,7 @@ pub(crate) fn route(serves: ServedApis) -> Router {
 }
 
 fn written(serves: ServedApis) -> Bytes {
-    // Strings, numbers and maps with strings for keys: nothing in it can fail to be written.
+    // It contains only strings, numbers and maps with string keys, so serialization cannot fail.
     document(serves).to_json().unwrap_or_default().into()
 }
 
@@ -86,7 +86,7 @@ fn answer(text: Bytes) -> Response {
     (headers, text).into_response()
 }
 
-/// What every process serves, and what holds for all of the document.
+/// The common base: what every process serves, and what applies to the whole document.
 fn gateway_document() -> OpenApi {
     let license = LicenseBuilder::new()
         .name("MIT OR Apache-2.0")
@@ -136,7 +136,7 @@ fn own_paths() -> Paths {
     paths
 }
 
-/// An operation that answers these: status, what it says, content type and schema.
+/// An operation with these responses: status, description, content type and schema.
 fn operation<const N: usize>(
     id: &str,
     summary: &str,

@@ -1,5 +1,5 @@
-//! What commands print for their operator. Whoever reads may have seen enough (`| head`), which is no fault: the
-//! command goes on to its end without a word. A disk that is full is one, and is told at the end.
+//! What commands print. A closed pipe (`| head`) is not an error: the command runs to its end and prints no more. Other
+//! write errors, such as a full disk, are reported at the end.
 
 use std::{
     fmt,
@@ -7,17 +7,17 @@ use std::{
     sync::OnceLock,
 };
 
-/// The first thing that went wrong.
+/// The first write error.
 static PROBLEM: OnceLock<io::Error> = OnceLock::new();
 
-/// Prints to the standard output, with a line's end.
+/// Prints a line to the standard output.
 macro_rules! tell {
     ($($line:tt)*) => {
         crate::output::print(format_args!("{}\n", format_args!($($line)*)))
     };
 }
 
-/// Prints to the standard error, with a line's end.
+/// Prints a line to the standard error.
 macro_rules! complain {
     ($($line:tt)*) => {
         crate::output::print_error(format_args!($($line)*))
@@ -32,17 +32,17 @@ pub(crate) fn print(text: fmt::Arguments<'_>) {
     if let Err(error) = out.write_fmt(text).and_then(|()| out.flush())
         && error.kind() != ErrorKind::BrokenPipe
     {
-        // Only the first is kept.
+        // Keep only the first.
         let _kept: Result<(), io::Error> = PROBLEM.set(error);
     }
 }
 
-/// Prints a line to the standard error, beyond which there is nowhere to complain.
+/// Prints a line to the standard error. If that fails, there is nowhere to report it.
 pub(crate) fn print_error(line: fmt::Arguments<'_>) {
     let _unwritten: io::Result<()> = writeln!(io::stderr(), "{line}");
 }
 
-/// Whether something could not be printed, and why.
+/// The first write error, if there was one.
 pub(crate) fn first_write_error() -> Option<&'static io::Error> {
     PROBLEM.get()
 }

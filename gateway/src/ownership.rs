@@ -1,5 +1,5 @@
-//! Why `DATA_DIR` cannot be used: mostly because it belongs to somebody else, which "permission denied" does not say.
-//! It looks only after something about files has failed, and changes nothing.
+//! Explains why `DATA_DIR` cannot be used: mostly because it belongs to another user, which "permission denied" does
+//! not say. Runs only after a file operation has failed, and changes nothing.
 
 use std::{
     fmt, fs,
@@ -15,7 +15,7 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-/// What of `DATA_DIR` is in the way, and how to mend it.
+/// What blocks the use of `DATA_DIR`, and the remedy.
 #[derive(Debug)]
 pub(crate) struct OwnershipProblem {
     data_dir: PathBuf,
@@ -24,14 +24,14 @@ pub(crate) struct OwnershipProblem {
     own: FileOwner,
 }
 
-/// A user and a group, by number: what a container and its host have in common.
+/// A user and a group, by number, which a container and its host share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileOwner {
     user: u32,
     group: u32,
 }
 
-/// The error, with a way out when somebody else's files are behind it. It stays what it is.
+/// Adds a remedy to the error if files of another user may have caused it. The error itself stays the same.
 pub(crate) fn with_ownership_hint(
     error: anyhow::Error,
     data_dir: &Path,
@@ -46,13 +46,13 @@ pub(crate) fn with_ownership_hint(
     }
 }
 
-/// Whether a file of `DATA_DIR` may be behind a failure, as far as its kind tells.
+/// Whether a file of `DATA_DIR` may have caused a failure, judged by its kind.
 fn is_about_files(error: &anyhow::Error, data_dir: &Path, database: &Database) -> bool {
     error.chain().any(|cause| {
         let denied = cause
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == ErrorKind::PermissionDenied);
-        // Both say which file it is, or leave it to the library that opened it.
+        // Both errors either name the file, or come from the library that opened it.
         let of_control = match cause.downcast_ref() {
             Some(proxyxai_control::Error::Invalid(invalid)) => {
                 Path::new(&invalid.field).starts_with(data_dir)
@@ -68,7 +68,7 @@ fn is_about_files(error: &anyhow::Error, data_dir: &Path, database: &Database) -
     })
 }
 
-// === impl Obstacle ===
+// === impl OwnershipProblem ===
 
 impl OwnershipProblem {
     fn find(data_dir: &Path) -> Option<Self> {
@@ -136,7 +136,7 @@ fn is_denied(path: &Path) -> bool {
     wanted(path, is_folder).is_some_and(|wanted| access(path, wanted) == Err(Errno::ACCESS))
 }
 
-/// What the program has to be allowed; none for what is not its own, such as somebody's backup.
+/// The access that the program needs. Returns `None` for files that are not its own, such as a backup.
 fn wanted(path: &Path, is_folder: bool) -> Option<Access> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_written =
@@ -150,7 +150,7 @@ fn wanted(path: &Path, is_folder: bool) -> Option<Access> {
     }
 }
 
-/// Files that are written once and then only read: they may well be closed to writing.
+/// Files that are written once and then only read: they may be read-only.
 fn is_secret(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
     matches!(ending, Some("key" | "token"))

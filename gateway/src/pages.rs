@@ -1,4 +1,4 @@
-//! The pages for people, and the documentation they show: static files inside the program.
+//! The web pages and the documentation they show: static files inside the program.
 
 use std::sync::LazyLock;
 
@@ -24,7 +24,7 @@ const PAGES: [(&str, &str, &str); 5] = [
     ("/docs/api", "/docs/api/", "/docs/api/index.html"),
 ];
 
-/// Nothing inline, nothing from elsewhere.
+/// Nothing inline, nothing from other origins.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -39,10 +39,10 @@ const HEADERS: [(HeaderName, &str); 5] = [
     ),
 ];
 
-/// Unpacked when somebody first asks: most data planes are never looked at.
+/// Unpacked on the first request: most data planes never serve them.
 static FILES: LazyLock<Router> = LazyLock::new(files);
 
-/// Answers `GET` and `HEAD` of the pages and of the document of what is served, and any other path with 404.
+/// Serves `GET` and `HEAD` of the pages and of `/openapi.json`, and 404 for any other path.
 pub(crate) fn router(serves: ServedApis) -> Router {
     openapi::route(serves).fallback(|request: Request<Body>| async {
         let answer = FILES.clone().oneshot(request).await;
@@ -60,7 +60,7 @@ fn assets() -> (MemoryServe, MemoryServe) {
 
 fn files() -> Router {
     let (mut pages, docs) = assets();
-    // An ETag and a question each time: what a page consists of must fit together after an update.
+    // An ETag and revalidation each time: the files of a page must fit together after an update.
     let cache = CacheControl::NoCache;
     pages = pages.html_cache_control(cache).cache_control(cache);
     for (_, folder, index) in PAGES {
@@ -69,7 +69,7 @@ fn files() -> Router {
     let docs = docs.index_file(None).cache_control(cache);
     let mut router = pages.into_router();
     for (name, folder, _) in PAGES {
-        // What a page loads is relative to its folder.
+        // The URLs in a page are relative to its folder.
         router = router.route(
             name,
             get(move || async move { Redirect::permanent(folder) }),

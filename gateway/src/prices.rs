@@ -1,5 +1,5 @@
-//! `proxyxai prices`: shows, checks, compares, loads and imports price tables, and prices stored usage
-//! anew. What concerns the books is asked of the control plane that runs; files are read here.
+//! `proxyxai prices`: shows, checks, compares, loads and imports price tables, and re-prices stored usage. What
+//! concerns the books is requested from the running control plane; files are read here.
 
 mod sync;
 
@@ -118,7 +118,7 @@ pub(crate) enum PricesCommand {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it cannot be done.
+/// Errors if the command fails.
 pub(crate) fn run(command: PricesCommand, config: &Config) -> anyhow::Result<()> {
     match command {
         PricesCommand::Show {
@@ -160,7 +160,7 @@ pub(crate) fn run(command: PricesCommand, config: &Config) -> anyhow::Result<()>
     }
 }
 
-/// What needs a control plane that runs.
+/// Runs the commands that need a running control plane.
 async fn run_against_control(command: PricesCommand, config: &Config) -> anyhow::Result<()> {
     if let PricesCommand::Sync(arguments) = command {
         return Box::pin(sync::run(arguments, config)).await;
@@ -284,7 +284,7 @@ async fn connect(config: &Config) -> anyhow::Result<ControlClient> {
     Ok(ControlClient::new(channel, root_key(config)?))
 }
 
-/// Given by `ROOT_KEY`, among `INIT_USERS`, or kept where the first start left it.
+/// The root key: given by `ROOT_KEY`, among `INIT_USERS`, or kept in the file of the first start.
 fn root_key(config: &Config) -> anyhow::Result<Secret> {
     if let Some(key) = &config.control.root_key {
         return Ok(key.clone());

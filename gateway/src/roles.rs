@@ -1,5 +1,5 @@
-//! Starting and stopping each role. Stopping goes in the order in which calls flow: no new calls,
-//! streams end, usage is handed in, control closes.
+//! Starts and stops each role. Stopping follows the order in which calls flow: no new calls, streams end, usage is
+//! handed in, control closes.
 
 mod drain;
 mod handlers;
@@ -30,32 +30,32 @@ use crate::{
     ownership, pages, serve,
 };
 
-/// The variables that say where servers listen, as the remedy when they cannot.
+/// The variables of listen addresses, named as the remedy if binding fails.
 const HTTP_ADDRESS: &str = "`PORT` or `LISTEN`";
 const GRPC_ADDRESS: &str = "`GRPC_PORT` or `GRPC_LISTEN`";
 /// Scrapers are few.
 const METRICS_CONNECTIONS_MAX: usize = 64;
 
-/// What this process is.
+/// What this process does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role {
-    /// Both planes.
+    /// Both planes in one process.
     AllInOne,
     /// The control plane.
     Control,
     /// A data plane.
     Dataplane,
-    /// A question to a running gateway.
+    /// A request to a running gateway.
     Healthcheck,
 }
 
-/// Control, the link and the administration are never more than this busy at once.
+/// Enough for control, the link and the administration together.
 const BACKGROUND_THREADS: usize = 2;
 
 /// Runs a role to its end.
 ///
 /// # Errors
-/// When it cannot start.
+/// Errors if it cannot start.
 pub(crate) fn run(role: Role, config: Config) -> anyhow::Result<()> {
     if let Role::Healthcheck = role {
         return healthcheck::run(config.listen.local_address(config.listen.port()));
@@ -82,7 +82,7 @@ fn serve_role(role: Role, mut config: Config) -> anyhow::Result<()> {
             let problem = format!("{} cannot be made", config.data_dir.display());
             proxyxai_control::Error::from(Invalid::new("DATA_DIR", problem))
         })?;
-    // Calls are served by threads of their own (`serve`); this runtime does everything else.
+    // Serving threads (`serve`) handle the calls; this runtime does everything else.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(BACKGROUND_THREADS)
         .enable_all()
@@ -154,7 +154,7 @@ async fn run_control(mut config: Config) -> anyhow::Result<()> {
     let here = console::print_addresses(config.listen, http.local_addr()?, Some(tasks.grpc));
     print_root_key(&control, &config.data_dir, here).await?;
     let handler = router_handler(router, config.limits.trusted_proxies.clone());
-    // Its `/readyz` tells of its storage; whoever administers tries again.
+    // Its `/readyz` reports the state of its storage, and administrators' clients retry.
     config.drain_delay = std::time::Duration::ZERO;
     let departure = DrainSteps {
         stopping,
@@ -218,8 +218,8 @@ async fn print_root_key(
     Ok(())
 }
 
-/// Where gRPC is served, and to how many. Bound before anything is stored: a first start that cannot serve must leave no
-/// root key that was never shown.
+/// Binds gRPC and its connection limits. This happens before anything is stored: a first start that cannot serve must
+/// not leave a root key that was never shown.
 async fn bind_grpc(config: &Config) -> anyhow::Result<(TcpListener, ConnectionLimits)> {
     let listener = Listen::At(config.grpc_listen).bind(GRPC_ADDRESS).await?;
     let server = &config.server;
@@ -229,7 +229,7 @@ async fn bind_grpc(config: &Config) -> anyhow::Result<(TcpListener, ConnectionLi
     Ok((listener, doors))
 }
 
-/// What is promised has to fit into the files that the process may have open.
+/// Lowers the connection limit to what fits into the process's limit of open files.
 fn cap_connections(role: Role, config: &mut Config) {
     let files_each = match role {
         Role::Control => 1,
@@ -263,7 +263,7 @@ fn start_data_plane(
     DataPlane::start(data, channel, token, Clock::system()).context("the data plane cannot start")
 }
 
-/// Begins to serve `/metrics` on an address of its own, if there is one, for as long as calls are served.
+/// Serves `/metrics` on its own address, if one is configured, for as long as calls are served.
 async fn start_metrics_server(
     surface: &HttpService,
     config: &Config,
@@ -305,7 +305,7 @@ fn init_tracing(config: &Config) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        // It would tell of a line that cannot be written with one more line there, and panic when that fails too.
+        // Otherwise it would log a line about a line that cannot be written, and panic when that fails too.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let result = if config.log_json {

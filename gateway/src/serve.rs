@@ -1,5 +1,5 @@
-//! The HTTP server: accepts connections with Nagle off, bounds the request head in size and time,
-//! and drains when told to.
+//! The HTTP server: accepts connections with Nagle's algorithm off, limits the request head in size and time, and
+//! drains on request.
 
 use std::{
     convert::Infallible,
@@ -46,27 +46,27 @@ use crate::{
     lingering::LingeringBody,
 };
 
-/// After a failed accept (out of file descriptors, mostly) some connections need time to end.
+/// After a failed accept (mostly out of file descriptors), wait for some connections to end.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// A head and a body of 64 KiB are read at once; with less room the body comes in pieces, which cost
+/// Large enough to read a head and a body of 64 KiB at once. With less, the body comes in pieces, each of which costs
 /// another system call and a copy.
 const READ_BYTES: usize = 128 * 1024;
-/// Connections that one thread has been given and has not looked at yet.
+/// The most connections that wait for one thread to take them.
 const ACCEPTED_MAX: usize = 1024;
-/// Answers that are ended by us have so long to reach their clients.
+/// How long responses that the gateway ends may take to reach their clients.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Said with 431; a head that is longer than what is read at once gets the server's bare one.
+/// Sent with 431. A head longer than one read gets the bare 431 of hyper.
 const HEAD_TOO_LONG: &str = "The head of the request is too long.";
 
-/// What a client reads whose address has too many connections.
+/// The response to a client whose address has too many connections.
 const TOO_MANY_CONNECTIONS: &str = concat!(
     "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 182\r\nRetry-After: 1\r\n",
     "Connection: close\r\n\r\n",
     r#"{"error":{"message":"Too many connections from this address","type":"rate_limit_error","code":"too_many_connections","param":null},"message":"Too many connections from this address"}"#
 );
 
-/// When serving comes to its end; clones are one.
+/// Controls the shutdown of the server; clones are one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shutdown {
     closing: Arc<AtomicBool>,
@@ -74,16 +74,16 @@ pub(crate) struct Shutdown {
     cut: CancellationToken,
 }
 
-/// Answers requests; one clone for each connection.
+/// Handles requests; one clone for each connection.
 pub(crate) trait RequestHandler: Clone + Send + Sync + 'static {
-    /// Answers a request that came from `peer`.
+    /// Handles a request from `peer`.
     fn handle(
         &self,
         peer: SocketAddr,
         request: Request<LingeringBody>,
     ) -> impl Future<Output = Response<Body>> + Send + 'static;
 
-    /// Waits until what goes on without a connection has ended.
+    /// Waits until calls that continue without a connection have ended.
     fn wait_abandoned(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::ready(())
     }
@@ -103,40 +103,40 @@ where
     }
 }
 
-/// A connection on its way to a thread.
+/// A connection on its way to a serving thread.
 struct AcceptedConnection {
     socket: std::net::TcpStream,
     peer: SocketAddr,
-    /// Room among all connections; given back when it ends.
+    /// One of all connections; released on drop.
     permit: ConnectionPermit,
-    /// Counts it among its thread's.
+    /// Counts it among the connections of its thread.
     load: Arc<()>,
 }
 
-/// Where the requests of one connection come in.
+/// The service of one connection.
 struct ConnectionService<H> {
     peer: SocketAddr,
     handler: H,
-    /// Reads on when a call was refused early.
+    /// Tasks that read on after a call was refused early.
     lingering: TaskTracker,
     head_bytes_max: usize,
     head: Arc<HeadInspector>,
     end: Shutdown,
 }
 
-/// A thread that serves, with a runtime of its own. A call stays on one thread from its first byte to
-/// its last, which saves the wake-ups of other threads that a shared runtime costs (see `bench/`).
+/// A serving thread with its own runtime. A call stays on one thread from its first byte to its last, which saves the
+/// wake-ups of other threads that a shared runtime costs (see `bench/`).
 struct ServingThread {
     sockets: mpsc::Sender<AcceptedConnection>,
     thread: JoinHandle<()>,
     load: Arc<()>,
 }
 
-/// Serves on as many threads as there are handlers until it is told to stop, then lets open answers go on until it
-/// is told to cut them.
+/// Serves on as many threads as there are handlers until told to stop, then drains open responses until told to cut
+/// them.
 ///
 /// # Errors
-/// When a thread cannot be started.
+/// Errors if a thread cannot be started.
 pub(crate) async fn serve(
     (listener, doors): (TcpListener, ConnectionLimits),
     handlers: Vec<impl RequestHandler>,
@@ -162,7 +162,7 @@ pub(crate) async fn serve(
         let Ok(socket) = socket.into_std() else {
             continue;
         };
-        // A thread that is gone has panicked outside any call; the others go on.
+        // A thread that is gone has panicked outside any call; the others continue.
         if worker
             .sockets
             .send(AcceptedConnection {
@@ -178,7 +178,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    // With its sender gone a thread gets no more connections and drains; all of them at the same time.
+    // Dropping its sender makes a thread drain, so all threads drain at the same time.
     let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
     for thread in threads {
         if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
@@ -188,21 +188,21 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-// === impl End ===
+// === impl Shutdown ===
 
 impl Shutdown {
-    /// Answers close their connections from now on, so that nobody keeps one for later.
+    /// From now on responses close their connections, so that no client reuses one.
     pub(crate) fn close_after_responses(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// No more connections are taken.
+    /// Stops accepting connections.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// The time for open answers is over. Handlers know already: every connection is looked at once more, so that
-    /// its answer can end itself, and is cut a moment later.
+    /// Ends the time for open responses. Handlers already know: every connection is polled once more, so that its
+    /// response can end itself, and is cut a moment later.
     pub(crate) fn cut(&self) {
         self.cut.cancel();
     }
@@ -216,7 +216,7 @@ impl Shutdown {
     }
 }
 
-// === impl Worker ===
+// === impl ServingThread ===
 
 impl ServingThread {
     fn start(
@@ -240,7 +240,7 @@ impl ServingThread {
     }
 }
 
-/// What one thread does.
+/// Runs one serving thread.
 async fn serve_connections(
     mut accepted: mpsc::Receiver<AcceptedConnection>,
     handler: impl RequestHandler,
@@ -248,7 +248,7 @@ async fn serve_connections(
     end: Shutdown,
 ) {
     let graceful = GracefulShutdown::new();
-    // Of its own, so that the connections of different threads do not share a lock.
+    // A child token for each thread, so that connections of different threads do not share a lock.
     let cut = end.cut.child_token();
     let mut builder = http1::Builder::new();
     builder
@@ -277,7 +277,8 @@ async fn serve_connections(
         let Ok(socket) = TcpStream::from_std(socket) else {
             continue;
         };
-        // A request shares its connection's door; what all threads share is not touched for each of them.
+        // A request shares the service of its connection, so that state shared by all threads is not touched for each
+        // request.
         let head = HeadInspector::new(limits.header_bytes_max);
         let socket = InspectedStream::new(socket, Arc::clone(&head), limits.send_timeout);
         let door = Arc::new(ConnectionService {
@@ -290,14 +291,14 @@ async fn serve_connections(
         });
         let service = service_fn(move |request| {
             let door = Arc::clone(&door);
-            // Here, not when it is polled: hyper may read on before that.
+            // Check here, not when the future is polled: hyper may read on before that.
             let judged = door.check_framing(request);
             async move { Ok::<_, Infallible>(door.answer(judged).await) }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(socket), service));
         let served = poll_again_on_cut(connection, cut.clone());
         connections.spawn(async move {
-            // A client that breaks its connection is no news.
+            // A client that breaks its connection is not worth a warning.
             if let Err(error) = served.await {
                 tracing::debug!(%peer, %error, "a connection ended early");
             }
@@ -316,17 +317,17 @@ async fn serve_connections(
             }
         }
     }
-    // What is cut here has to be settled before the usage is handed in.
+    // Calls that are cut here must be settled before the usage is handed in.
     connections.shutdown().await;
 }
 
-/// Serves a connection, and polls it once more when answers are to end: polling it polls what answers on it. That
-/// way an open call has nothing of its own to be woken by, and costs nothing for it.
+/// Serves a connection, and polls it once more when responses are to end, which polls its response as well. So an open
+/// call needs no wake-up of its own, and costs nothing extra.
 async fn poll_again_on_cut<C: Future>(connection: C, cut: CancellationToken) -> C::Output {
     let (mut connection, mut told) = (pin!(connection), pin!(cut.cancelled()));
     let mut waiting: Option<Waker> = None;
     poll_fn(|cx| {
-        // Whoever is to be woken is named once, not at each of a stream's chunks.
+        // Register the waker once, not for each chunk of a stream.
         let known = waiting.as_ref();
         if !known.is_some_and(|waker| waker.will_wake(cx.waker())) {
             let _told = told.as_mut().poll(cx);
@@ -338,7 +339,7 @@ async fn poll_again_on_cut<C: Future>(connection: C, cut: CancellationToken) -> 
 }
 
 impl<H: RequestHandler> ConnectionService<H> {
-    /// Judges what has come by its head, of which nothing is kept.
+    /// Checks the framing of a request by its head, which is not kept.
     fn check_framing(&self, request: Request<Incoming>) -> (Framing, Request<LingeringBody>) {
         let waits = request.headers().contains_key(header::EXPECT);
         let framing = framing(&request, &self.head);
@@ -370,7 +371,7 @@ impl<H: RequestHandler> ConnectionService<H> {
     }
 }
 
-/// About as many bytes as a head took on the wire.
+/// Approximate size of a head on the wire, in bytes.
 fn head_bytes<B>(request: &Request<B>) -> usize {
     let path = request.uri().path_and_query();
     let path = path.map_or(0, |path| path.as_str().len());
@@ -378,14 +379,14 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     path + request.headers().iter().map(field).sum::<usize>()
 }
 
-/// The same answer, after which the connection is closed.
+/// Makes a response close its connection.
 fn with_connection_close(mut answer: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(header::CONNECTION, close);
     answer
 }
 
-/// Refuses what no handler gets to see. The texts are our own and have nothing to escape.
+/// A refusal of a request that no handler sees. The texts are constants and need no escaping.
 fn refusal_response(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = format!(
         r#"{{"error":{{"message":"{message}","type":"invalid_request_error","code":"{code}","param":null}},"message":"{message}"}}"#
@@ -398,7 +399,7 @@ fn refusal_response(status: StatusCode, code: &str, message: &str) -> Response<B
     response
 }
 
-/// The next connection, when there is room for one. None when the semaphore is closed, which is never.
+/// The next connection, once the limits allow it. Returns `None` if the semaphore is closed, which never happens.
 async fn accept(
     listener: &TcpListener,
     doors: &ConnectionLimits,
@@ -408,15 +409,15 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let Some(place) = doors.admit(peer.ip(), permit) else {
-                    // Best told; nobody waits for it.
+                    // Best effort; nothing waits for it.
                     let _told = stream.try_write(TOO_MANY_CONNECTIONS.as_bytes());
                     continue;
                 };
-                // Without this every chunk of a stream may wait for an acknowledgement, about 40 ms.
+                // Otherwise every chunk of a stream may wait for an acknowledgement, about 40 ms.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%peer, %error, "Nagle's algorithm could not be switched off");
                 }
-                // On a socket of both families the older one's addresses come written as the newer one's.
+                // On a dual-stack socket IPv4 addresses arrive as IPv4-mapped IPv6 addresses.
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                 return Some((stream, peer, place));
             }

@@ -1,4 +1,4 @@
-//! Every environment variable the program knows: the table in README is printed from here.
+//! Every environment variable of the program. The table in docs/configuration.md is printed from here.
 
 mod runtime_variables;
 mod setting_variables;
@@ -10,13 +10,13 @@ use setting_variables::SETTINGS;
 #[derive(Debug)]
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
-    /// Empty when there is none.
+    /// Empty if there is none.
     pub(crate) default: &'static str,
     /// Meaning, unit and range.
     pub(crate) meaning: &'static str,
     /// Which roles read it.
     pub(crate) roles: &'static str,
-    /// It is a secret: the variable that names a file with it.
+    /// For a secret: the variable that names a file with it.
     pub(crate) file: Option<&'static str>,
 }
 
@@ -39,7 +39,7 @@ const fn var(
     }
 }
 
-/// A secret. It may also stand in a file that is named by a variable of its own, as containers are given secrets.
+/// A secret. It may also be in a file named by a second variable, as container secrets are.
 macro_rules! secret {
     ($name:literal, $roles:expr, $meaning:literal $(,)?) => {
         crate::variables::Variable {
@@ -50,7 +50,7 @@ macro_rules! secret {
 }
 use secret;
 
-/// The variables that are acted on, in the order of the table.
+/// The variables that have an effect, in the order of the table.
 pub(crate) fn variables() -> impl Iterator<Item = &'static Variable> {
     STARTING.iter().chain(SETTINGS).chain(RUNNING)
 }
@@ -60,7 +60,7 @@ pub(crate) fn file_of(name: &str) -> Option<&'static str> {
     variables().find(|variable| variable.name == name)?.file
 }
 
-/// Places, identity, and what the first start stores.
+/// Addresses, identity, and what the first start stores.
 const STARTING: &[Variable] = &[
     var(
         "PORT",
@@ -163,7 +163,7 @@ const STARTING: &[Variable] = &[
     ),
 ];
 
-/// Variables of the original that have nothing to act on here. Each that is set is logged once.
+/// Variables of the original that have no effect here. Each that is set is logged once.
 pub(crate) const IGNORED: &[&str] = &[
     "STATS_INTERVAL",
     "SINGLE_MODE",

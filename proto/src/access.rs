@@ -20,11 +20,11 @@ pub trait AllowListItem: Sized + Clone + PartialEq + fmt::Debug {
     /// Reads one item.
     ///
     /// # Errors
-    /// When the text is no such item.
+    /// Errors if the text is not such an item.
     fn parse(text: &str) -> Result<Self, Invalid>;
     /// The item as stored.
     fn text(&self) -> String;
-    /// The items that `-*` leaves.
+    /// The items that remain after `-*`.
     fn floor() -> Vec<Self> {
         Vec::new()
     }
@@ -43,7 +43,7 @@ impl<T: AllowListItem> AllowList<T> {
     /// Reads the stored form: `*`, or items separated by commas or spaces; empty means nothing.
     ///
     /// # Errors
-    /// When an item cannot be read.
+    /// Errors if an item cannot be read.
     pub fn parse(stored: &str) -> Result<Self, Invalid> {
         if stored.trim() == "*" {
             return Ok(Self::Any);
@@ -63,11 +63,11 @@ impl<T: AllowListItem> AllowList<T> {
         }
     }
 
-    /// Applies an edit: `value` adds, `-value` removes every item of the value, `*` lifts the
-    /// restriction, `-*` shuts.
+    /// Applies an edit: `value` adds, `-value` removes every item equal to it, `*` lifts the restriction, `-*` allows
+    /// nothing.
     ///
     /// # Errors
-    /// When an item cannot be read, or is removed from an unrestricted list.
+    /// Errors if an item cannot be read, or is removed from an unrestricted list.
     pub fn edited(&self, edit: &str) -> Result<Self, Invalid> {
         match edit.trim() {
             "*" => Ok(Self::Any),
@@ -80,7 +80,7 @@ impl<T: AllowListItem> AllowList<T> {
         }
     }
 
-    /// A single item that is written like "everything" is stored like it, so it is it.
+    /// A single item written like "everything" would be stored like it, so treat it as unrestricted.
     fn only(items: Vec<T>) -> Self {
         match items.as_slice() {
             [item] if item.text() == "*" => Self::Any,
@@ -109,7 +109,7 @@ impl<T: AllowListItem> AllowList<T> {
 
     fn without(&self, removed: &[T]) -> Result<Self, Invalid> {
         match self {
-            // Taking one item from "everything" cannot be stored, and silence would look like success.
+            // Removing one item from "everything" cannot be stored, and ignoring it would look like success.
             Self::Any => Err(Invalid::new(
                 T::FIELD,
                 "is unrestricted, so nothing can be removed from it",
@@ -134,7 +134,7 @@ impl<T: AllowListItem> AllowList<T> {
 
 fn items<T: AllowListItem>(text: &str) -> Result<Vec<T>, Invalid> {
     text.split([',', ' ', '\t', '\n'])
-        // A minus may be repeated at each item of a removal.
+        // The minus may be repeated before each item of a removal.
         .map(|item| item.trim().trim_start_matches('-'))
         .filter(|item| !item.is_empty())
         .map(T::parse)
@@ -143,19 +143,19 @@ fn items<T: AllowListItem>(text: &str) -> Result<Vec<T>, Invalid> {
 
 /// Client addresses.
 pub type IpList = AllowList<IpNet>;
-/// Model names as asked for.
+/// Model names that clients ask for.
 pub type ModelList = AllowList<Pattern>;
-/// Levels of the pool.
+/// Levels of upstream keys.
 pub type LevelList = AllowList<Level>;
-/// Paths.
+/// Request paths.
 pub type ResourceList = AllowList<PathPattern>;
 
-/// Paths of requests: one, with `{name}` for any single segment, or what is below one, with `/*` at its end.
+/// A request path, with `{name}` for any single segment, or all paths below a prefix, with `/*` at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern(String);
 
 impl IpList {
-    /// Whether calls from this address are allowed. An IPv4 address written as IPv6 is the same address.
+    /// Whether calls from this address are allowed. An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.any(|net| net.contains(&address))
@@ -187,7 +187,7 @@ impl PathPattern {
     /// Reads one.
     ///
     /// # Errors
-    /// When the text is no path, or has a `*` elsewhere than at the end.
+    /// Errors if the text is not a path, or has a `*` anywhere but at the end.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let is_path = text.starts_with('/')
             && text.len() <= 255
@@ -200,12 +200,12 @@ impl PathPattern {
         Ok(Self(text.to_owned()))
     }
 
-    /// As it is stored.
+    /// The stored form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether a path without query is one of them.
+    /// Whether a path, given without its query, matches.
     pub fn matches(&self, path: &str) -> bool {
         if self.0 == path {
             return true;
@@ -234,7 +234,7 @@ impl PathPattern {
     }
 }
 
-// === impl Item ===
+// === impl IpNet ===
 
 impl AllowListItem for IpNet {
     const FIELD: &'static str = "AllowIPs";
@@ -269,7 +269,7 @@ impl AllowListItem for IpNet {
     }
 }
 
-/// A block of IPv4 addresses written as IPv6 is the same block, as it is for single addresses.
+/// A block of IPv4-mapped IPv6 addresses counts as the IPv4 block, as single addresses do.
 fn canonical(net: IpNet) -> IpNet {
     let bits = net.prefix_len().checked_sub(96);
     match (net.addr().to_canonical(), bits) {

@@ -1,5 +1,5 @@
-//! The attempts of a call that took more than one, or whose only one failed; and the one line of text that they
-//! are stored as: `17 0 rate-limited 429 231;18 0 answered 200 940 gpt-4o`.
+//! The attempts of a call that took more than one, or whose only one failed. They are stored as one line of text:
+//! `17 0 rate-limited 429 231;18 0 answered 200 940 gpt-4o`.
 
 use std::fmt::Write as _;
 
@@ -8,51 +8,51 @@ use crate::{
     id::{KeyId, Level},
 };
 
-/// Attempts of one call that are kept.
+/// The most attempts of one call that are kept.
 pub const ATTEMPTS_MAX: usize = 16;
 
-/// One key that was asked.
+/// One request to one upstream key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Who was asked.
+    /// The upstream key.
     pub key: KeyId,
-    /// Level of its pool.
+    /// Its level.
     pub level: Level,
-    /// Model that it was asked for; empty where that is the one of the record.
+    /// The model requested; empty if it is the record's.
     pub model: String,
-    /// Status of its answer; none when none came.
+    /// Status of its response; `None` if there was none.
     pub status: Option<u16>,
-    /// What came of it.
+    /// How it ended.
     pub outcome: AttemptOutcome,
-    /// From when it was asked to its outcome.
+    /// Milliseconds from sending the request to its outcome.
     pub duration_ms: u64,
 }
 
-/// What came of asking a key, as it decides what is tried next.
+/// The outcome of an attempt, which decides what is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// An answer for the client.
+    /// A response for the client.
     Answered,
-    /// A rate limit of the key for the model.
+    /// The key is rate-limited for the model.
     RateLimited,
-    /// A fault of the provider's.
+    /// The provider failed.
     Failed,
-    /// The key itself was refused.
+    /// The provider refused the key itself.
     Refused,
-    /// Something that says nothing of the key and is tried elsewhere.
+    /// A response that says nothing about the key; another key is tried.
     PassedOn,
     /// The provider could not be reached.
     Unreached,
-    /// No answer came in time.
+    /// No response came in time.
     TimedOut,
-    /// The connection broke before there was an answer.
+    /// The connection broke before a response came.
     Broken,
-    /// Another attempt was faster, or the call ended meanwhile.
+    /// Another attempt was faster, or the call ended first.
     Cancelled,
 }
 
 impl AttemptOutcome {
-    /// In the order of the wire's numbers.
+    /// In the order of the numbers on the wire.
     pub const ALL: [Self; 9] = [
         Self::Answered,
         Self::RateLimited,
@@ -65,7 +65,7 @@ impl AttemptOutcome {
         Self::Cancelled,
     ];
 
-    /// As stored and shown.
+    /// The form that is stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
@@ -119,7 +119,7 @@ pub fn text(attempts: &[Attempt]) -> String {
 /// Reads what `text` wrote.
 ///
 /// # Errors
-/// When it is none.
+/// Errors if the text has another form.
 pub fn parse(text: &str) -> Result<Vec<Attempt>, Invalid> {
     let attempts = text.split(';').filter(|words| !words.is_empty());
     let invalid = || Invalid::new("attempts", format!("{text:?} cannot be read"));
@@ -150,7 +150,7 @@ fn parse_one(words: &str) -> Option<Attempt> {
     })
 }
 
-/// A model's name without what separates words and attempts.
+/// Escapes the characters of a model's name that separate words or attempts.
 fn escape(model: &str, text: &mut String) {
     for char in model.chars() {
         if matches!(char, '%' | ';' | ' ') || char.is_ascii_control() {

@@ -1,4 +1,4 @@
-//! The one place that turns what was used into money: the lines of a bill, of which the cost is the sum.
+//! The one place that turns usage into money: the lines of a bill, whose sum is the cost.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -11,50 +11,50 @@ use crate::{
     tokens::{ImageUsage, TokenUsage},
 };
 
-/// What a call used.
+/// The billable usage of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct BilledUsage<'a> {
     /// Tokens by kind.
     pub tokens: &'a TokenUsage,
-    /// Pictures asked for.
+    /// Images requested.
     pub images: &'a ImageUsage,
     /// Everything else, by part.
     pub pieces: &'a [(BillPart, u64)],
-    /// The tier that served, as the answer says.
+    /// The tier that served, as the response reports it.
     pub tier: &'a str,
 }
 
 /// One line of a bill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PriceLine {
-    /// What is charged for.
+    /// The kind of charge.
     pub part: BillPart,
-    /// How much of it.
+    /// The quantity, in units of the part.
     pub quantity: u64,
-    /// Price of its unit; none where the table has none, and the line is for nothing.
+    /// Price of one unit; `None` if the table has none, and the line then costs nothing.
     pub price: Option<Money>,
 }
 
-/// All lines of a call's bill, before the rates of its account.
+/// All lines of a call's bill, before the multipliers of its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallBill {
     /// In the order of their parts.
     pub lines: Vec<PriceLine>,
-    /// The length of a prompt above which these prices count; none for those of short ones.
+    /// The prompt length above which these prices apply; `None` if they are the prices for short prompts.
     pub above: Option<u64>,
     /// The model's own multiplier.
     pub rates: Multiplier,
 }
 
-/// A sum of lines is kept in parts of a nano-dollar in which every unit's price is whole.
+/// Sums of lines are kept in this fraction of a nano-dollar, in which the price of every unit is a whole number.
 const FINE: u64 = 18_000_000;
-/// What stands under such a sum times three multipliers in millionths.
+/// Denominator of such a sum times three multipliers in millionths.
 const SCALE: i128 = 18 * 10i128.pow(24);
 
-// === impl Line ===
+// === impl PriceLine ===
 
 impl PriceLine {
-    /// Its amount, in parts of a nano-dollar.
+    /// Its amount, in units of 1/`FINE` nano-dollar.
     fn exact_sum(&self) -> Option<i128> {
         let Some(price) = self.price else {
             return Some(0);
@@ -65,13 +65,14 @@ impl PriceLine {
             .checked_mul(i128::from(each))
     }
 
-    /// Its amount in nano-dollars, rounded; that of the whole is rounded once, so they may differ in the last digit.
+    /// Its amount in nano-dollars, rounded. The total is rounded once, so the sum of lines may differ in the last
+    /// digit.
     pub fn amount(&self) -> Option<Money> {
         div_round(self.exact_sum()?, i128::from(FINE)).map(Money::from_nanos)
     }
 }
 
-// === impl Sum ===
+// === impl CallBill ===
 
 impl Default for CallBill {
     fn default() -> Self {
@@ -84,14 +85,14 @@ impl Default for CallBill {
 }
 
 impl CallBill {
-    /// The cost: the sum of all lines times the model's, the account's and the system's multipliers, rounded once,
-    /// half away from zero. `None` when it is out of range.
+    /// The cost: the sum of all lines times the multipliers of model, account and system, rounded once, half away from
+    /// zero. Returns `None` if it is out of range.
     pub fn cost(&self, rates: Multiplier, factor: Multiplier) -> Option<Money> {
         let base = fine(&self.lines)?;
         multiplied(base, [self.rates, rates, factor])
     }
 
-    /// The sum of all lines times one multiplier alone, rounded once.
+    /// The sum of all lines times only this multiplier, rounded once.
     pub fn base(&self, factor: Multiplier) -> Option<Money> {
         multiplied(
             fine(&self.lines)?,
@@ -105,13 +106,13 @@ impl CallBill {
         lines.map(|line| line.part)
     }
 
-    /// How much of a part was used.
+    /// The quantity of a part that was used.
     pub fn quantity(&self, part: BillPart) -> u64 {
         let line = self.lines.iter().find(|line| line.part == part);
         line.map_or(0, |line| line.quantity)
     }
 
-    /// What is neither tokens nor asked for with the call.
+    /// Quantities that are neither tokens nor requested by the call itself.
     pub fn pieces(&self) -> Vec<(BillPart, u64)> {
         let piece = |line: &&PriceLine| {
             let own = [
@@ -127,13 +128,13 @@ impl CallBill {
     }
 }
 
-/// The bill of a call: every token at the price of its kind, every piece at that of its own. What was used and has
-/// no price is named, for nothing.
+/// The bill of a call: every token at the price of its kind, every other quantity at the price of its part. Usage
+/// without a price is listed and costs nothing.
 pub fn lines(price: &ModelPrice, used: &BilledUsage<'_>) -> CallBill {
     lines_of_many(price, used, used.tokens.input)
 }
 
-/// The same of what several calls used, of whose prompts the longest is so long.
+/// Like [`lines`], for the sum of several calls whose longest prompt has `longest` tokens.
 pub fn lines_of_many(price: &ModelPrice, used: &BilledUsage<'_>, longest: u64) -> CallBill {
     let (scale, known) = price.scale(used.tier);
     let (units, above) = scale.at(longest);
@@ -174,7 +175,7 @@ pub fn lines_of_many(price: &ModelPrice, used: &BilledUsage<'_>, longest: u64) -
     sum
 }
 
-/// The same of a model without any price.
+/// The bill of a call whose model has no price.
 pub fn without_price(used: &BilledUsage<'_>) -> CallBill {
     let nothing = ModelPrice {
         standard: TierPrices::default(),
@@ -185,7 +186,7 @@ pub fn without_price(used: &BilledUsage<'_>) -> CallBill {
     sum
 }
 
-/// Cost of a call; `None` when it is out of range.
+/// Cost of a call. Returns `None` if it is out of range.
 pub fn cost(
     price: &ModelPrice,
     used: &BilledUsage<'_>,
@@ -209,8 +210,8 @@ fn push(lines: &mut Vec<PriceLine>, units: &PartPrices, part: BillPart, quantity
     }
 }
 
-/// Where tokens of sound have a price of their own, those that are told are the sound; the price of an hour is that of
-/// calls whose tokens nobody tells.
+/// If audio tokens have their own price, reported tokens of a recording count as audio. The price per hour is for calls
+/// whose provider reports no tokens.
 fn hours_in_tokens(units: &PartPrices, used: &BilledUsage<'_>, lines: &mut [PriceLine]) {
     if used.tokens.input == 0 || units.own(BillPart::InputAudio).is_none() {
         return;
@@ -223,7 +224,7 @@ fn hours_in_tokens(units: &PartPrices, used: &BilledUsage<'_>, lines: &mut [Pric
     }
 }
 
-/// Pictures and video, whose price is that of their size.
+/// Images and video, which are priced by size.
 fn size_lines(price: &ModelPrice, used: &BilledUsage<'_>, lines: &mut Vec<PriceLine>) {
     let ImageUsage { count, size } = used.images;
     if let Some(by_size) = price.image.as_ref().filter(|_| *count > 0) {
@@ -243,8 +244,8 @@ fn size_lines(price: &ModelPrice, used: &BilledUsage<'_>, lines: &mut Vec<PriceL
     }
 }
 
-/// What is missing to the least that a call costs, in nano-dollars. Half of one counts for nothing, so that the
-/// sum rounds to just that.
+/// The difference to the minimum price of a call, in nano-dollars. Half a nano-dollar counts as none, so that the sum
+/// rounds to exactly the minimum.
 fn missing(lines: &[PriceLine], minimum: Money) -> u64 {
     if minimum == Money::ZERO {
         return 0;
@@ -265,23 +266,23 @@ fn fine(lines: &[PriceLine]) -> Option<i128> {
         .try_fold(0i128, |sum, line| sum.checked_add(line.exact_sum()?))
 }
 
-/// The most that a call uses, whatever kinds it turns out to be.
+/// The most that a call can use, by any kind of token.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageCeiling<'a> {
-    /// Tokens it reads.
+    /// Tokens that it reads.
     pub input: u64,
-    /// Tokens it writes.
+    /// Tokens that it generates.
     pub output: u64,
-    /// Pictures it asks for.
+    /// Images that it requests.
     pub images: &'a ImageUsage,
-    /// Everything else, by part. Searches of the web may turn out to be of any size.
+    /// Everything else, by part. Web searches may turn out to be of any context size.
     pub pieces: &'a [(BillPart, u64)],
-    /// The tier it asks for; none where it asks for none.
+    /// The tier that it requests; `None` if it requests none.
     pub tier: Option<&'a str>,
 }
 
-/// The most a call can cost: each token at the dearest price of its direction, at the dearest step it can reach and
-/// the dearest tier that may serve. Never below `cost` of such a call. `None` when it is out of range.
+/// The most a call can cost: each token at the highest price of its direction, the highest step it can reach and the
+/// most expensive tier that may serve. Never below `cost` of the call. Returns `None` if it is out of range.
 pub fn ceiling(
     price: &ModelPrice,
     most: &UsageCeiling<'_>,
@@ -319,7 +320,7 @@ pub fn ceiling(
         };
         let dearest = match (part, &price.video) {
             (BillPart::VideoSecond, Some(video)) => video.of(&most.images.size),
-            // How much context it brings is told with the answer.
+            // The context size is only known from the response.
             (BillPart::WebSearch, _) => SEARCHES
                 .into_iter()
                 .map(|size| dearest_of(price, most, size))
@@ -335,7 +336,7 @@ pub fn ceiling(
             by_size.of(&most.images.size),
         )?;
     }
-    // What is missing to the minimum is rounded to whole nano-dollars.
+    // The difference to the minimum is rounded to whole nano-dollars.
     let least = match price.minimum {
         Money::ZERO => 0,
         least => i128::from(least.nanos()).checked_add(1)?,
@@ -346,7 +347,7 @@ pub fn ceiling(
     )
 }
 
-/// A search of the web, by its size.
+/// Web searches, by context size.
 const SEARCHES: [BillPart; 4] = [
     BillPart::WebSearch,
     BillPart::WebSearchLow,
@@ -362,7 +363,7 @@ fn dearest_of(price: &ModelPrice, most: &UsageCeiling<'_>, part: BillPart) -> Mo
     dearest
 }
 
-/// Goes through the prices that may count for a call. A tier that is asked for may not be the one that serves.
+/// Visits the prices that may apply to a call. The tier that serves may differ from the one requested.
 fn for_each_units(price: &ModelPrice, most: &UsageCeiling<'_>, mut each: impl FnMut(&PartPrices)) {
     price.standard.up_to(most.input).for_each(&mut each);
     let Some(tier) = most.tier else {
@@ -379,7 +380,7 @@ fn for_each_units(price: &ModelPrice, most: &UsageCeiling<'_>, mut each: impl Fn
 fn multiplied(base: i128, multipliers: [Multiplier; 3]) -> Option<Money> {
     let [one, two, three] = multipliers.map(|multiplier| i128::from(multiplier.micros()));
     let factors = [base, one, two, three];
-    // Dear models with high multipliers leave the range on the way, though the result is in it.
+    // Expensive models with high multipliers overflow on the way, though the result is in range.
     product_over(factors, SCALE)
         .or_else(|| {
             let (factors, scale) = reduced(factors, SCALE);
@@ -393,7 +394,7 @@ fn product_over(factors: [i128; 4], scale: i128) -> Option<i64> {
     div_round(product, scale)
 }
 
-/// The same fraction without what its two sides share.
+/// The same fraction without common factors.
 fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
     for factor in &mut factors {
         let (mut shared, mut rest) = (scale, *factor);
@@ -406,8 +407,8 @@ fn reduced(mut factors: [i128; 4], mut scale: i128) -> ([i128; 4], i128) {
     (factors, scale)
 }
 
-/// Disjoint parts of the tokens. Their counts add up to input plus output, whatever nonsense a provider
-/// reports: a part is never larger than what is left of its total.
+/// Splits the tokens into disjoint parts, which add up to input plus output. A part is never larger than what is left
+/// of its total, so inconsistent provider reports do no harm.
 fn partition(tokens: &TokenUsage) -> [(BillPart, u64); 13] {
     let mut input = tokens.input;
     let mut output = tokens.output;

@@ -1,5 +1,4 @@
-//! A bill in words, so that whoever pays it can add it up by hand:
-//! `600 input_text × $2.5 / 1M tokens = $0.0015`.
+//! A bill in words, so that the payer can add it up by hand: `600 input_text × $2.5 / 1M tokens = $0.0015`.
 
 use crate::{
     bill::{CallBill, PriceLine},
@@ -8,7 +7,7 @@ use crate::{
 };
 
 impl PriceLine {
-    /// The line in words. Lengths of time are milliseconds.
+    /// The line in words. Durations are in milliseconds.
     pub fn words(&self) -> String {
         let unit = self.part.unit();
         let measured = match unit {
@@ -29,8 +28,8 @@ impl PriceLine {
 }
 
 impl CallBill {
-    /// The whole bill in words: its lines, what they are multiplied by, and the cost. Amounts of lines are rounded each
-    /// and the cost once, so they may differ in the last digit.
+    /// The whole bill in words: its lines, their multipliers, and the cost. Each line is rounded for itself and the
+    /// cost once, so they may differ in the last digit.
     pub fn words(&self, multipliers: [(&str, Option<Multiplier>); 2], cost: Money) -> String {
         let mut words: Vec<String> = self.lines.iter().map(PriceLine::words).collect();
         if let Some(above) = self.above {

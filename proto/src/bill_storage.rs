@@ -11,7 +11,7 @@ use crate::{
 
 const ABOVE: &str = "above";
 const RATES: &str = "rates";
-/// Stands for the price of what has none.
+/// Written in place of the price of a part that has none.
 const UNPRICED: &str = "-";
 
 impl CallBill {
@@ -50,7 +50,7 @@ impl CallBill {
     /// Reads what `text` wrote.
     ///
     /// # Errors
-    /// When it is none.
+    /// Errors if the text has another form.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let invalid = || Invalid::new("bill", format!("{text:?} cannot be read"));
         let mut sum = Self::default();

@@ -1,4 +1,4 @@
-//! Costs by hand, and what holds for all of them.
+//! Costs computed by hand, and properties that hold for all of them.
 
 use std::sync::LazyLock;
 

@@ -17,10 +17,10 @@ const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub struct ClientKey(Secret);
 
 impl ClientKey {
-    /// A fresh key from the system's random source.
+    /// Generates a key from the system's random source.
     ///
     /// # Errors
-    /// When the system has no random source.
+    /// Errors if the system has no random source.
     pub fn generate() -> Result<Self, Invalid> {
         let mut text = String::with_capacity(PREFIX.len() + RANDOM_CHARS);
         text.push_str(PREFIX);
@@ -28,8 +28,7 @@ impl ClientKey {
         while text.len() < PREFIX.len() + RANDOM_CHARS {
             getrandom::fill(&mut bytes)
                 .map_err(|_| Invalid::new("random source", "is not available"))?;
-            // Bytes of 248 and more are passed over: 248 is the last multiple of 62, so that every
-            // character is equally likely.
+            // Skip bytes of 248 and more: 248 is the last multiple of 62, so every character is equally likely.
             let fair = bytes.iter().filter(|byte| **byte < 248);
             let chars = fair.filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
             for char in chars.take(PREFIX.len() + RANDOM_CHARS - text.len()) {
@@ -42,7 +41,7 @@ impl ClientKey {
     /// Takes a key of the right form.
     ///
     /// # Errors
-    /// When the form is another.
+    /// Errors if the form is another.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let form = text.strip_prefix(PREFIX).is_some_and(|rest| {
             rest.len() == RANDOM_CHARS && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -68,8 +67,7 @@ impl ClientKey {
     }
 }
 
-/// The key in a request's credentials: `Authorization: Bearer K`, `Authorization: K` or `x-api-key: K`.
-/// Given are the values of the two headers.
+/// Finds the key in the values of the two headers: `Authorization: Bearer K`, `Authorization: K` or `x-api-key: K`.
 pub fn credential_from<'a>(
     authorization: Option<&'a str>,
     x_api_key: Option<&'a str>,
@@ -96,7 +94,7 @@ impl fmt::Debug for KeyHash {
 /// Hashes client keys with HMAC-SHA-256 under a key derived from the master key.
 #[derive(Clone)]
 pub struct KeyHasher {
-    // The keyed state is prepared once; a look-up clones it and adds one short message.
+    // The keyed state is prepared once. A lookup clones it and hashes one short message.
     prepared: Hmac<Sha256>,
     key: [u8; 32],
 }
@@ -105,7 +103,7 @@ impl KeyHasher {
     /// Prepares the keyed state.
     ///
     /// # Errors
-    /// When the key is not 32 bytes long.
+    /// Errors if the key is not 32 bytes long.
     pub fn new(key: &[u8]) -> Result<Self, Invalid> {
         let wrong = || Invalid::new("client_key_hash_key", "must be 32 bytes");
         let key: [u8; 32] = key.try_into().map_err(|_| wrong())?;
@@ -113,14 +111,14 @@ impl KeyHasher {
         Ok(Self { prepared, key })
     }
 
-    /// Hash of whatever a client presents.
+    /// Hashes the credential that a client presented.
     pub fn hash(&self, presented: &str) -> KeyHash {
         let mut mac = self.prepared.clone();
         mac.update(presented.as_bytes());
         KeyHash(mac.finalize().into_bytes().into())
     }
 
-    /// The key, for sending it to a data plane.
+    /// The HMAC key, for sending it to a data plane.
     pub const fn key(&self) -> &[u8; 32] {
         &self.key
     }

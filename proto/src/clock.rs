@@ -1,4 +1,4 @@
-//! Time, handed in. The only place that reads the system's clock.
+//! Time, passed in as a value. Only this file reads the system's clock.
 
 use std::{
     fmt,
@@ -30,10 +30,10 @@ impl Millis {
         if ms < 0 { 0 } else { ms }
     }
 
-    /// From RFC 3339, e.g. `2026-01-31T00:00:00Z`.
+    /// Reads RFC 3339, e.g. `2026-01-31T00:00:00Z`.
     ///
     /// # Errors
-    /// When it is no such moment.
+    /// Errors if the text is not a valid moment.
     pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
         text.trim()
             .parse::<Timestamp>()
@@ -47,7 +47,7 @@ impl Millis {
     }
 }
 
-/// A call asks for the time some ten times, so nothing is made of it but this number.
+/// A call asks for the time about ten times, so only this number is computed.
 fn since_epoch_ms(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
@@ -64,7 +64,7 @@ impl From<Timestamp> for Millis {
     }
 }
 
-/// Where "now" comes from: the system, or a test that moves it by hand.
+/// Where "now" comes from: the system, or a test that advances it by hand.
 #[derive(Clone)]
 pub struct Clock(TimeSource);
 
@@ -80,12 +80,12 @@ impl Clock {
         Self(TimeSource::System)
     }
 
-    /// A clock that stands still until it is moved.
+    /// A clock that stands still until it is advanced.
     pub fn manual(start: Millis) -> Self {
         Self(TimeSource::Manual(Arc::new(AtomicI64::new(start.0))))
     }
 
-    /// The moment it shows.
+    /// The current time of this clock.
     pub fn now(&self) -> Millis {
         match &self.0 {
             #[expect(
@@ -97,7 +97,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock; the system's stays as it is.
+    /// Advances a manual clock. Does nothing to the system's clock.
     pub fn advance(&self, ms: i64) {
         if let TimeSource::Manual(now) = &self.0 {
             now.fetch_add(ms, Ordering::Relaxed);
@@ -114,19 +114,19 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// How long a window is, by the clock of a time zone.
+/// The length of a window, on the clock of a time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WindowLength {
     /// From one full minute to the next.
     Minute,
     /// From one full hour to the next.
     Hour,
-    /// A calendar day, which has 23 or 25 hours when the clock is put.
+    /// A calendar day: 23 or 25 hours long on days when the clock changes.
     Day,
 }
 
 impl WindowLength {
-    /// Milliseconds of its usual length.
+    /// Its usual length in milliseconds.
     pub const fn usual_ms(self) -> i64 {
         match self {
             Self::Minute => 60_000,
@@ -146,7 +146,7 @@ impl fmt::Display for WindowLength {
     }
 }
 
-/// From one border to the next: the start is in it, the end is not.
+/// From one boundary to the next: includes the start, excludes the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     /// First moment.
@@ -160,13 +160,13 @@ pub struct Period {
 pub struct Zone(TimeZone);
 
 impl Zone {
-    /// Universal time.
+    /// UTC.
     pub const UTC: Self = Self(TimeZone::UTC);
 
-    /// By its IANA name, e.g. `Asia/Shanghai`.
+    /// Looks up a zone by its IANA name, e.g. `Asia/Shanghai`.
     ///
     /// # Errors
-    /// When there is no such zone.
+    /// Errors if there is no such zone.
     pub fn new(name: &str) -> Result<Self, Invalid> {
         TimeZone::get(name)
             .map(Self)
@@ -189,14 +189,14 @@ impl Zone {
             .map_or(Millis(0), |zoned| zoned.timestamp().into())
     }
 
-    /// `YYYY-MM-DD HH:MM:SS` on the clocks of the zone.
+    /// `YYYY-MM-DD HH:MM:SS` in local time of the zone.
     pub fn local(&self, at: Millis) -> String {
         let zoned = at.timestamp().to_zoned(self.0.clone());
         zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
-    /// The period that contains a moment. When the clock is put by less than a full hour, the hour
-    /// ends there and another begins.
+    /// The period that contains a moment. If the clock changes by less than a full hour, the hour ends there and
+    /// another begins.
     pub fn period(&self, span: WindowLength, at: Millis) -> Period {
         match span {
             WindowLength::Minute | WindowLength::Hour => self.by_the_clock(span.usual_ms(), at),
@@ -212,7 +212,7 @@ impl Zone {
             found.map(|found| Millis::from(found.timestamp()))
         };
         if shift(start) != shift(at) {
-            // `preceding` leaves out a transition at the very moment.
+            // `preceding` excludes a transition at exactly this moment.
             let put = put(self.0.preceding(at.plus(1).timestamp()).next());
             start = put.map_or(start, |put| put.max(start));
         }
@@ -233,7 +233,7 @@ impl Zone {
         if at < end {
             return Period { start, end };
         }
-        // A clock put back over midnight shows the day before once more; its end is past already.
+        // A clock set back over midnight shows the previous day again, whose end has already passed.
         let end_of_next = day.tomorrow().map_or(Millis(i64::MAX), after);
         Period {
             start: end,
@@ -265,7 +265,7 @@ mod tests {
         text.parse::<Timestamp>().unwrap().into()
     }
 
-    /// Start and end in the zone's own words.
+    /// Start and end in local time of the zone.
     fn shown(zone: &Zone, span: WindowLength, moment: &str) -> [String; 2] {
         let Period { start, end } = zone.period(span, at(moment));
         [zone.rfc3339(start), zone.rfc3339(end)]
@@ -317,7 +317,7 @@ mod tests {
         };
         assert_eq!(length("2026-03-29T10:00:00Z"), 23);
         assert_eq!(length("2026-10-25T10:00:00Z"), 25);
-        // The hour that the clock shows twice is two hours.
+        // The hour that the clock shows twice is two hours long.
         let hours = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]
             .map(|moment| berlin.period(WindowLength::Hour, at(moment)));
         assert_eq!(hours[0].end, hours[1].start);
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_day_that_begins_at_one_o_clock_is_whole() {
-        // Midnight is left out on 6 September 2026.
+        // Midnight is skipped on 6 September 2026.
         let santiago = zone("America/Santiago");
         let [start, _] = shown(&santiago, WindowLength::Day, "2026-09-06T12:00:00Z");
         assert_eq!(start, "2026-09-06T01:00:00-03:00");

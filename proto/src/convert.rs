@@ -1,5 +1,5 @@
-//! Wire messages to domain values and back, for what crosses between the planes. Every message is
-//! taken apart field by field, so that a new field cannot be forgotten.
+//! Conversion between wire messages and domain values, for what crosses between the planes. Every message is
+//! destructured field by field, so that a new field cannot be forgotten.
 
 mod accounts;
 mod keys;
@@ -39,7 +39,7 @@ use crate::{Invalid, clock::Millis, part::BillPart};
 /// Milliseconds of a wire timestamp.
 ///
 /// # Errors
-/// When it is absent or out of range.
+/// Errors if it is absent or out of range.
 pub fn millis_from_wire(
     field: &str,
     time: Option<&prost_types::Timestamp>,
@@ -55,7 +55,7 @@ pub fn millis_from_wire(
 /// Milliseconds of a wire timestamp that may be absent.
 ///
 /// # Errors
-/// When it is out of range.
+/// Errors if it is out of range.
 pub fn optional_millis_from_wire(
     field: &str,
     time: Option<&prost_types::Timestamp>,
@@ -73,7 +73,7 @@ pub fn millis_to_wire(at: Millis) -> prost_types::Timestamp {
     }
 }
 
-/// A count that the wire carries as signed.
+/// A count that the wire carries as a signed number.
 pub(crate) fn unsigned(field: &str, value: i64) -> Result<u64, Invalid> {
     u64::try_from(value).map_err(|_| Invalid::new(field, "must not be negative"))
 }
@@ -83,7 +83,7 @@ pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// A part of a bill, if this program knows it.
+/// A part of a bill. Returns `None` if this program does not know it.
 pub fn part_from_wire(part: i32) -> Option<BillPart> {
     let place = usize::try_from(part).ok()?.checked_sub(1)?;
     BillPart::all().nth(place)

@@ -1,5 +1,5 @@
-//! What the control plane of this process has posted since it began, for the metrics of the data plane beside it.
-//! Clones are one.
+//! What the control plane of this process has posted since it started, for the metrics of the data plane beside it.
+//! Clones share the counters.
 
 use std::sync::{
     Arc,
@@ -19,18 +19,18 @@ struct CounterSums {
 }
 
 impl EarningCounters {
-    /// What calls cost their accounts, and what they cost the operator.
+    /// Adds what calls cost their accounts, and what they cost the operator.
     pub fn add(&self, cost: Money, expense: Money) {
         self.0.cost.fetch_add(cost.nanos(), Ordering::Relaxed);
         self.0.expense.fetch_add(expense.nanos(), Ordering::Relaxed);
     }
 
-    /// The first.
+    /// What calls cost their accounts.
     pub fn cost(&self) -> Money {
         Money::from_nanos(self.0.cost.load(Ordering::Relaxed))
     }
 
-    /// The second.
+    /// What calls cost the operator.
     pub fn expense(&self) -> Money {
         Money::from_nanos(self.0.expense.load(Ordering::Relaxed))
     }

@@ -1,33 +1,33 @@
-//! Where keys may be sent: which hosts and addresses a provider may have. Clouds hand out credentials to whoever asks
-//! certain addresses from inside; those are no providers, however they are written and whatever resolves to them.
+//! Where keys may be sent: which hosts and addresses a provider may have. Clouds serve credentials at certain addresses
+//! to any process inside. Those are never providers, in any notation and under any name that resolves to them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{Invalid, provider::BaseUrl};
 
-/// How far providers may be reached.
+/// Which providers may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EgressPolicy {
-    /// Private addresses too: models at home.
+    /// Private addresses too, for models on the local network.
     #[default]
     Private,
-    /// The public internet alone.
+    /// The public internet only.
     Public,
 }
 
-/// What an address is to whoever would send a key there.
+/// The class of an address that a key might be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressClass {
     /// On the internet.
     Public,
     /// On this host or in its own networks.
     Private,
-    /// Of the host's link, or where clouds tell their hosts secrets.
+    /// Link-local, or a metadata service of a cloud.
     Forbidden,
 }
 
-/// Names of metadata services: <https://cloud.google.com/compute/docs/metadata/overview>, and the aliases that images of
-/// several clouds have for theirs.
+/// Names of metadata services: <https://cloud.google.com/compute/docs/metadata/overview>, and their aliases in the
+/// images of several clouds.
 const METADATA_NAMES: [&str; 6] = [
     "metadata",
     "metadata.google.internal",
@@ -36,7 +36,7 @@ const METADATA_NAMES: [&str; 6] = [
     "instance-data.ec2.internal",
     "metadata.tencentyun.com",
 ];
-/// Metadata services outside the link: Alibaba Cloud, Oracle's older one, Azure's
+/// Metadata services that are not link-local: Alibaba Cloud, Oracle's older one, Azure's
 /// (<https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16>).
 const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(100, 100, 100, 200),
@@ -49,7 +49,7 @@ const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
-// === impl Reach ===
+// === impl EgressPolicy ===
 
 impl EgressPolicy {
     /// Whether an address may be connected to.
@@ -61,10 +61,10 @@ impl EgressPolicy {
         }
     }
 
-    /// Checks what a base URL says by itself; what its name resolves to is looked at when it is called.
+    /// Checks the base URL itself. What its name resolves to is checked when it is called.
     ///
     /// # Errors
-    /// When no key may go there.
+    /// Errors if no key may be sent there.
     pub fn check(self, provider: &BaseUrl) -> Result<(), Invalid> {
         let bad = |problem: &str| Err(Invalid::new("Provider", problem));
         match classify_host(provider.host()) {
@@ -79,7 +79,7 @@ impl EgressPolicy {
     }
 }
 
-/// What a host is, as far as it is written in it; none for names that only a resolver knows.
+/// The class of a host, if it is an address. Returns `None` for names that need a resolver.
 pub fn classify_host(host: &str) -> Option<AddressClass> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -89,13 +89,13 @@ pub fn classify_host(host: &str) -> Option<AddressClass> {
     if host == "localhost" || host.ends_with(".localhost") {
         return Some(AddressClass::Private);
     }
-    // A zone (`fe80::1%eth0`) is of the link.
+    // A zone (`fe80::1%eth0`) is link-local.
     let bare = host.split('%').next().unwrap_or_default();
     let ip = bare.parse().ok().or_else(|| loose_v4(bare).map(IpAddr::V4));
     ip.map(classify)
 }
 
-/// What an address is; one that wraps another is what that is.
+/// The class of an address. An address that embeds another has the class of that one.
 pub fn classify(ip: IpAddr) -> AddressClass {
     match ip {
         IpAddr::V4(ip) => place_v4(ip),
@@ -112,7 +112,7 @@ fn place_v4(ip: Ipv4Addr) -> AddressClass {
         || ip.is_private()
         || ip.is_multicast()
         || ip.is_documentation()
-        // This host; what carriers share; protocols; benchmarks; reserved, broadcast among it.
+        // This host, carrier-grade NAT, protocol assignments, benchmarks, and reserved addresses including broadcast.
         || a == 0
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
@@ -133,7 +133,7 @@ fn place_v6(ip: Ipv6Addr) -> AddressClass {
         || ip.is_unspecified()
         || ip.is_unique_local()
         || ip.is_multicast()
-        // Site-local, of old.
+        // Site-local, which is deprecated.
         || ip.segments().first().is_some_and(|first| first & 0xffc0 == 0xfec0);
     let own = if private {
         AddressClass::Private
@@ -141,11 +141,11 @@ fn place_v6(ip: Ipv6Addr) -> AddressClass {
         AddressClass::Public
     };
     let inner = embedded_v4(ip).into_iter().map(place_v4);
-    // An address of the older kind in a wrapper is on no public network by being wrapped.
+    // A private IPv4 address embedded in IPv6 does not become public by that.
     inner.max().map_or(own, |inner| inner.max(own))
 }
 
-/// IPv4 addresses that one of IPv6 stands for: mapped, compatible, translated (RFC 6052, RFC 8215), 6to4, Teredo.
+/// IPv4 addresses embedded in IPv6: mapped, compatible, translated (RFC 6052, RFC 8215), 6to4, Teredo.
 fn embedded_v4(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     let parts = ip.segments();
     let joined = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -161,8 +161,8 @@ fn embedded_v4(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     }
 }
 
-/// An IPv4 address as old resolvers read it: one to four parts, each decimal, octal or hexadecimal, the last as wide as
-/// what is left.
+/// An IPv4 address as old resolvers read it: one to four parts, each decimal, octal or hexadecimal. The last part fills
+/// the remaining bytes.
 fn loose_v4(text: &str) -> Option<Ipv4Addr> {
     let parts: Vec<u32> = text.split('.').map(loose_number).collect::<Option<_>>()?;
     let (last, front) = parts.split_last()?;

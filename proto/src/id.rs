@@ -1,4 +1,4 @@
-//! Identifiers. Each is a type of its own, so that a key's id is never taken for an account's.
+//! Identifiers. Each has its own type, so that a key's id cannot be mistaken for an account's.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ macro_rules! row_id {
             /// Takes a positive row id.
             ///
             /// # Errors
-            /// When it is zero or negative.
+            /// Errors if it is zero or negative.
             pub fn new(id: i64) -> Result<Self, Invalid> {
                 if id > 0 { Ok(Self(id)) } else { Err(Invalid::new("id", "must be positive")) }
             }
@@ -43,21 +43,21 @@ row_id! {
 }
 
 row_id! {
-    /// A client key that an account has beside its first one.
+    /// A further client key of an account.
     ClientKeyId
 }
 
 impl ClientKeyId {
-    /// The least there can be.
+    /// The smallest id.
     pub const FIRST: Self = Self(1);
 }
 
 impl AccountId {
-    /// The first account: ancestor of all, and the one that mints credit.
+    /// The first account: ancestor of all others. It creates credit.
     pub const ROOT: Self = Self(1);
 }
 
-/// A state of the configuration; grows with every change.
+/// The number of a configuration state; grows with every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Revision(pub u64);
 
@@ -72,7 +72,7 @@ impl fmt::Display for Revision {
 pub struct Level(u8);
 
 impl Level {
-    /// The level of root and of keys posted without one.
+    /// The level of root, and of keys created without one.
     pub const ZERO: Self = Self(0);
     /// Number of levels.
     pub const COUNT: usize = 11;
@@ -80,7 +80,7 @@ impl Level {
     /// Takes 0 to 10.
     ///
     /// # Errors
-    /// When it is outside.
+    /// Errors if it is outside.
     pub fn new(level: i64) -> Result<Self, Invalid> {
         match u8::try_from(level) {
             Ok(level) if usize::from(level) < Self::COUNT => Ok(Self(level)),
@@ -101,7 +101,7 @@ impl Level {
     }
 }
 
-/// Some of the levels.
+/// A set of levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Levels(u16);
 
@@ -109,25 +109,25 @@ impl Levels {
     /// All of them.
     pub const ALL: Self = Self(0x7FF);
 
-    /// Whether this one is among them.
+    /// Whether the set contains this level.
     pub const fn has(self, level: Level) -> bool {
         self.0 >> level.0 & 1 == 1
     }
 
-    /// Puts one in; false when it was there.
+    /// Adds a level. Returns false if it was already there.
     pub const fn insert(&mut self, level: Level) -> bool {
         let fresh = !self.has(level);
         self.0 |= 1 << level.0;
         fresh
     }
 
-    /// Those that are in both.
+    /// The levels in both sets.
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Each of them, in order.
+    /// The levels of the set, in order.
     pub fn iter(self) -> impl Iterator<Item = Level> {
         Level::all().filter(move |level| self.has(*level))
     }
@@ -167,7 +167,7 @@ impl NodeName {
     /// Checks the alphabet and the length.
     ///
     /// # Errors
-    /// When either is wrong.
+    /// Errors if either is wrong.
     pub fn new(name: &str) -> Result<Self, Invalid> {
         let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if (1..=63).contains(&name.len()) && name.bytes().all(good) {

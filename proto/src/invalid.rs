@@ -1,8 +1,8 @@
-//! The one error of parsing at a border: which field, and what is wrong with it.
+//! The one error of parsing input: which field, and what is wrong with it.
 
 use std::fmt;
 
-/// A value from outside that cannot be used.
+/// An input value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Invalid {
     /// Name of the field as the sender knows it.
@@ -12,7 +12,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// Names a field and its problem.
+    /// Makes an error from a field and its problem.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -20,7 +20,7 @@ impl Invalid {
         }
     }
 
-    /// The same under the name of what the field is a place in, which stays named.
+    /// The same error for a field inside `outer`; the inner field stays named.
     #[must_use]
     pub fn within(self, outer: &str) -> Self {
         if self.field == outer {
@@ -32,7 +32,7 @@ impl Invalid {
         Self::new(outer, format!("{place} {}", self.problem))
     }
 
-    /// The same problem under the name that an outer border uses.
+    /// The same problem under the name that the outer input uses.
     #[must_use]
     pub fn under(self, field: impl Into<String>) -> Self {
         Self::new(field, self.problem)

@@ -1,7 +1,7 @@
-//! Characters that nobody sees, in names and tags that people give.
+//! Invisible characters, which are refused in names and tags.
 
-/// Control characters, and what is not seen but changes how the text around it reads: marks of direction, of no
-/// width, fillers, selectors of variants, tags (Unicode's `Default_Ignorable_Code_Point`, and line separators).
+/// Control characters, and invisible ones that change how the text around them reads: direction marks, zero-width
+/// characters, fillers, variation selectors, tags (Unicode's `Default_Ignorable_Code_Point`, and line separators).
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,

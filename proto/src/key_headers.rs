@@ -1,6 +1,5 @@
-//! Headers that a key's calls carry by the operator's will: the organisation and project of the key, beta flags.
-//! They are shown to whoever may see the key, so what is a credential by its name is refused, and so is what
-//! the gateway itself writes for each call.
+//! Headers that the operator adds to the calls of a key: its organisation and project, beta flags. Everyone who may see
+//! the key sees them, so names of credentials are refused. So are headers that the gateway itself writes.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ const HEADERS_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 128;
 const VALUE_BYTES_MAX: usize = 1024;
 
-/// What belongs to one connection, says how a message is framed or what its body is, or is the gateway's to write.
+/// Headers that belong to one connection, frame a message, describe its body, or are written by the gateway.
 const NOT_SETTABLE: &[&str] = &[
     "accept-encoding",
     "connection",
@@ -36,7 +35,7 @@ const NOT_SETTABLE: &[&str] = &[
     "x-request-id",
 ];
 
-/// Parts of names under which credentials travel.
+/// Words in the names of headers that carry credentials.
 const CREDENTIALS: &[&str] = &[
     "auth",
     "authorization",
@@ -52,7 +51,7 @@ const CREDENTIALS: &[&str] = &[
     "token",
 ];
 
-/// Headers by name, each once, in the order of their names.
+/// Headers in the order of their names, each once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyHeaders(Vec<(HeaderName, HeaderValue)>);
 
@@ -60,7 +59,7 @@ impl KeyHeaders {
     /// Takes pairs of names and values.
     ///
     /// # Errors
-    /// When there are too many, one is none that may be set, or a name stands there twice in whatever case.
+    /// Errors if there are too many, one must not be set, or a name comes twice, ignoring case.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Invalid> {
         let mut headers = BTreeMap::new();
         for (name, value) in pairs {
@@ -100,12 +99,12 @@ impl KeyHeaders {
         Ok(Self(headers.into_values().collect()))
     }
 
-    /// Each of them.
+    /// Each header.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
-    /// As texts, by name.
+    /// The headers as text, by name.
     pub fn texts(&self) -> BTreeMap<String, String> {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let pairs = self.iter();
@@ -115,7 +114,7 @@ impl KeyHeaders {
     }
 }
 
-/// Whether a name says that its value is a credential.
+/// Whether the name of a header says that its value is a credential.
 fn is_credential(name: &str) -> bool {
     let part = |part: &str| CREDENTIALS.contains(&part);
     name.split(['-', '_', '.']).any(part)

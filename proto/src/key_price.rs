@@ -1,5 +1,5 @@
-//! What calls on an upstream key cost whoever runs the gateway: the list, times a factor, prices of its own, or a
-//! flat amount a month. Pure; what is to be earned beside it stands in the price table and at the accounts.
+//! What calls on an upstream key cost the operator: the list price, times a factor, the key's own prices, or a flat
+//! amount a month. Pure. What customers pay on top is in the price table and the accounts.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -22,48 +22,48 @@ const MODELS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 255;
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 
-/// The rule of a key, as it was given.
+/// The price rule of a key, as the operator wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyPrice {
     calls: ListFactor,
-    /// Fields of single models, laid over the list.
+    /// Fields of single models that override the list.
     models: BTreeMap<String, Map<String, Value>>,
-    /// For each calendar month, whatever is called.
+    /// Flat amount of each calendar month, independent of usage.
     monthly: Money,
 }
 
-/// What the list is multiplied by.
+/// The factor on the list price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum ListFactor {
-    /// Not told: the list itself, or nothing where the month is paid.
+    /// Not given: the list price, or nothing if a monthly amount is paid.
     #[default]
     Untold,
-    /// Nothing.
+    /// Calls cost nothing.
     Free,
-    /// This.
+    /// The list price times this.
     Factor(Multiplier),
 }
 
-/// The rule of a key, ready to be used on records.
+/// The price rule of a key, ready to be applied to records.
 #[derive(Debug, Clone, Default)]
 pub struct ExpenseRule {
-    /// Provider of the key, as the price table names it, else its host.
+    /// Provider of the key, as the price table names it; else its host.
     pub provider: String,
     calls: ListFactor,
     paid_by_month: bool,
-    /// Prices of the key's own; they are what is paid, without a factor.
+    /// The key's own prices, which apply without a factor.
     own: PriceTable,
-    /// What the list has of this provider alone, by the name without it.
+    /// Entries of the list for this provider only, by the name without the provider.
     listed: PriceTable,
 }
 
 // === impl KeyPrice ===
 
 impl KeyPrice {
-    /// Reads `{"Factor": 0.7, "Free": true, "Models": {…}, "Monthly": 200}`; nothing means the list.
+    /// Reads `{"Factor": 0.7, "Free": true, "Models": {…}, "Monthly": 200}`; an empty text means the list.
     ///
     /// # Errors
-    /// Names the field that is wrong.
+    /// Errors if a field is invalid; the error names it.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -102,7 +102,7 @@ impl KeyPrice {
         Ok(price)
     }
 
-    /// What `parse` reads; empty for the list.
+    /// The text that `parse` reads; empty for the list.
     pub fn text(&self) -> String {
         let value = self.value();
         if value.as_object().is_none_or(Map::is_empty) {
@@ -137,13 +137,13 @@ impl KeyPrice {
         self.monthly
     }
 
-    /// Whether it has prices of its own, which lie over the list.
+    /// Whether it has its own prices, which override the list.
     pub fn has_models(&self) -> bool {
         !self.models.is_empty()
     }
 
-    /// Ready for use, for a key at this host. The prices of its own lie over what `fields` say, the entries of the
-    /// same table as they are written.
+    /// The rule, ready to be applied, for a key at this host. Its own prices override `fields`, the entries of the same
+    /// table as they are written.
     pub fn terms(&self, host: &str, list: &PriceTable, fields: &PriceEntries) -> ExpenseRule {
         let provider = provider_of(host, list);
         ExpenseRule {
@@ -201,7 +201,7 @@ fn models(value: &Value) -> Result<BTreeMap<String, Map<String, Value>>, Invalid
                 "has no Rates: they are the customers'",
             ));
         }
-        // What is no price is said now, and not when the first call is paid.
+        // Reject invalid prices now, not when the first call is priced.
         check_fields(entry)
             .map_err(|error| Invalid::new(format!("{}.{}", field(), error.field), error.problem))?;
         Ok((name.clone(), entry.clone()))
@@ -209,11 +209,11 @@ fn models(value: &Value) -> Result<BTreeMap<String, Map<String, Value>>, Invalid
     given.iter().map(entry).collect()
 }
 
-// === impl Terms ===
+// === impl ExpenseRule ===
 
 impl ExpenseRule {
-    /// What a record's call cost the operator, in dollars of the list: without the multipliers of model, account and
-    /// system, which are what is put on top. What has no price counts for nothing, and so does what was not paid for.
+    /// What the call of a record cost the operator, in dollars of the list: without the multipliers of model, account
+    /// and system, which customers pay on top. Usage without a price and calls that were not charged cost nothing.
     pub fn expense(&self, record: &UsageRecord) -> Money {
         let unpaid = record.sum.lines.is_empty() && record.cost == Money::ZERO;
         if record.key.is_none() || unpaid {
@@ -234,11 +234,11 @@ impl ExpenseRule {
         } else {
             None
         };
-        // What is out of range was not charged for either.
+        // A cost out of range was not charged either.
         expense.unwrap_or_default()
     }
 
-    /// What the list is multiplied by; none where calls cost nothing.
+    /// The factor on the list price; `None` if calls cost nothing.
     const fn factor(&self) -> Option<Multiplier> {
         match self.calls {
             ListFactor::Untold if !self.paid_by_month => Some(Multiplier::ONE),
@@ -248,7 +248,7 @@ impl ExpenseRule {
     }
 }
 
-/// The provider that a host belongs to, as the table names it; else the host itself.
+/// The provider that the table assigns to a host; else the host itself.
 fn provider_of(host: &str, list: &PriceTable) -> String {
     let mine = |hosts: &Vec<String>| hosts.iter().any(|one| one == host);
     let known = list.provider_hosts.iter().filter(|(_, hosts)| mine(hosts));
@@ -256,7 +256,7 @@ fn provider_of(host: &str, list: &PriceTable) -> String {
     first.map_or_else(|| host.to_owned(), Clone::clone)
 }
 
-/// The entries of the table that are for this provider alone, `PROVIDER/NAME`, by `NAME`.
+/// The entries of the table for this provider only, `PROVIDER/NAME`, by `NAME`.
 fn alone(provider: &str, list: &PriceTable) -> PriceTable {
     let entry = |(name, price): (&String, &ModelPrice)| {
         let name = name.strip_prefix(provider)?.strip_prefix('/')?;
@@ -275,7 +275,7 @@ fn find<'t>(own: &'t PriceTable, model: &str) -> Option<&'t ModelPrice> {
     own.find(model)
 }
 
-/// A cost that nobody could explain, brought back to the list: that of work whose end was not seen.
+/// The list price of a cost that has no lines: that of work whose end was not seen.
 fn back(record: &UsageRecord) -> Option<Money> {
     let rates = record.rates.unwrap_or(Multiplier::ONE);
     let factor = record.factor.unwrap_or(Multiplier::ONE);

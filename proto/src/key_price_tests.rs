@@ -1,4 +1,4 @@
-//! Laws of what calls on a key cost the operator.
+//! Properties of what calls on a key cost the operator.
 
 use proptest::prelude::*;
 

@@ -1,28 +1,28 @@
-//! Credit on lease: what a data plane may spend without asking.
+//! Leases of credit: what a data plane may spend without asking control.
 
 use crate::{
     id::{AccountId, ClientKeyId},
     money::Money,
 };
 
-/// Money of an account as last posted.
+/// An account's balance and month's use as last posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PostedBalance {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
-    /// What is left.
+    /// The remaining balance.
     pub balance: Money,
     /// Charges of the current month.
     pub month_used: Money,
 }
 
-/// What is spent from: an account's credit, or the limit of one of its further client keys. A call with such a key
+/// What is spent from: an account's credit, or the limit of one of its further client keys. A call with a further key
 /// spends from both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PayerId {
-    /// Whose credit, or whose key.
+    /// The account, or the owner of the key.
     pub account: AccountId,
-    /// The key; none for the account itself.
+    /// The further key; `None` for the account itself.
     pub client_key: Option<ClientKeyId>,
 }
 
@@ -38,45 +38,45 @@ impl From<AccountId> for PayerId {
 /// Credit of one payer that one data plane may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeasedCredit {
-    /// Whose.
+    /// The payer.
     pub payer: PayerId,
-    /// Grows with every change; an older one is out of date. 0 before the first.
+    /// Grows with every change; a lower version is out of date. 0 before the first.
     pub version: u64,
-    /// Reserved, less what was posted of it.
+    /// Amount reserved, less what was posted of it.
     pub amount: Money,
 }
 
-/// What a data plane wants of a payer's credit.
+/// A data plane's request for a change of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAsk {
-    /// Whose.
+    /// The payer.
     pub payer: PayerId,
-    /// The lease it was asked on; on another one nothing is done.
+    /// The lease version that it is based on. With any other version, nothing is changed.
     pub version: u64,
-    /// Positive asks for that much more, negative gives back.
+    /// Positive asks for that much more; negative returns unused credit.
     pub change: Money,
-    /// The part of a positive change without which a call cannot begin.
+    /// The part of a positive change that a waiting call needs to begin.
     pub need: Money,
 }
 
-/// Why an ask got less than it needs.
+/// Why a request got less than it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseShortage {
     /// The balance does not cover it.
     Balance,
-    /// The month's hard limit does not leave room for it.
+    /// The month's hard limit does not allow it.
     Month,
 }
 
-/// What control makes of an ask.
+/// Control's reply to a lease request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseAnswer {
-    /// The lease as it is now.
+    /// The current lease.
     pub lease: LeasedCredit,
-    /// The account's money as it is now; of a client key, the balance is what is left of its limit.
+    /// The account's current balance. For a client key, the balance is the remainder of its limit.
     pub standing: PostedBalance,
-    /// None when the need was met, or nothing was asked for.
+    /// `None` if the need was met, or nothing was requested.
     pub shortage: Option<LeaseShortage>,
-    /// Reserved for other data planes.
+    /// Amount reserved for other data planes.
     pub elsewhere: Money,
 }

@@ -10,9 +10,9 @@ pub enum KeyStrategy {
     RoundRobin,
     /// In turn, by the weight of each.
     Weighted,
-    /// The one with the fewest calls under way.
+    /// The one with the fewest in-flight calls.
     LeastBusy,
-    /// By time to first byte: the faster of two drawn at random.
+    /// By time to first byte: the faster of two chosen at random.
     Fastest,
 }
 
@@ -29,20 +29,20 @@ pub enum KeyAffinity {
     /// Nothing.
     #[default]
     Off,
-    /// The name the client gives it.
+    /// The session name that the client sends.
     Session,
-    /// How it begins: its system prompt and the first message of its user.
+    /// Its beginning: the system prompt and the first user message.
     Prefix,
 }
 
-/// How calls are spread.
+/// How calls are spread over keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LoadBalancing {
-    /// Inside a level.
+    /// The strategy of each level.
     pub strategies: LevelStrategies,
-    /// Of conversations to keys; takes precedence while the key is well.
+    /// Conversation affinity; takes precedence while the key is healthy.
     pub affinity: KeyAffinity,
-    /// Whether a second key is asked when the first is slow.
+    /// Whether a slow attempt is hedged with a second key.
     pub hedge: bool,
 }
 
@@ -54,7 +54,7 @@ impl KeyStrategy {
         Self::Fastest,
     ];
 
-    /// The word for it.
+    /// The word in the settings.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round-robin",
@@ -77,11 +77,10 @@ impl KeyStrategy {
 }
 
 impl LevelStrategies {
-    /// Reads one word for all levels, `level=word` for single ones, or both, separated by commas; the
-    /// last one counts.
+    /// Reads one word for all levels, `level=word` for single ones, or both, separated by commas. The last one applies.
     ///
     /// # Errors
-    /// When a word or a level is unknown.
+    /// Errors if a word or a level is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let mut read = Self::default();
         let items = text.split(',').map(str::trim);
@@ -105,7 +104,7 @@ impl LevelStrategies {
         Ok(read)
     }
 
-    /// What counts in a level.
+    /// The strategy of a level.
     pub fn of(&self, level: Level) -> KeyStrategy {
         let own = self.own.get(usize::from(level.get())).copied().flatten();
         own.unwrap_or(self.all)
@@ -121,10 +120,10 @@ impl LevelStrategies {
 }
 
 impl KeyAffinity {
-    /// Reads the word for it; an empty text means off.
+    /// Reads the word; an empty text means off.
     ///
     /// # Errors
-    /// When the word is unknown.
+    /// Errors if the word is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text.trim() {
             "" | "off" => Ok(Self::Off),
@@ -134,7 +133,7 @@ impl KeyAffinity {
         }
     }
 
-    /// The word for it.
+    /// The word in the settings.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -144,10 +143,10 @@ impl KeyAffinity {
     }
 }
 
-/// Reads whether a second key is asked when the first is slow; an empty text means not.
+/// Reads `on` or `off`; an empty text means off.
 ///
 /// # Errors
-/// When it is neither `on` nor `off`.
+/// Errors if it is neither.
 pub fn hedge(text: &str) -> Result<bool, Invalid> {
     match text.trim() {
         "on" => Ok(true),

@@ -1,15 +1,15 @@
-//! Under which other names a model may stand in the price table.
+//! Other names under which the price table may list a model.
 
 use std::borrow::Cow;
 
-/// What routers write behind a model for how it is to be served: its price is the model's. `:free` is none of
-/// them: what costs the operator nothing has no price that follows from another.
+/// Suffixes by which routers select how a model is served. Its price is the model's. `:free` is not one of them: a
+/// model that costs the operator nothing has no price derived from another.
 const SERVED: [&str; 8] = [
     "nitro", "floor", "online", "exacto", "thinking", "extended", "beta", "batch",
 ];
 
-/// Names to look up after the one that was asked for, the nearest first: without `vendor/`, without the mark of
-/// a release, without a router's `:mark`, and with the dots of a version as dashes (`anthropic/claude-opus-4.5`).
+/// Names to look up after the requested one, the nearest first: without `vendor/`, without the mark of a release,
+/// without a router's `:mark`, and with the dots of a version as dashes (`anthropic/claude-opus-4.5`).
 pub fn aliases(model: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let served = unmarked(model);
     [Some(model), served]
@@ -30,13 +30,13 @@ fn bare(model: &str) -> &str {
     model.rsplit_once('/').map_or(model, |(_, bare)| bare)
 }
 
-/// Without a mark of a router, where it has one. Only names with a vendor do.
+/// The name without a router's mark. Only names with a vendor have one.
 fn unmarked(model: &str) -> Option<&str> {
     let (name, mark) = model.rsplit_once(':')?;
     (name.contains('/') && SERVED.contains(&mark)).then_some(name)
 }
 
-/// `claude-3.5-haiku` and `claude-3.5-haiku-20241022` as `claude-3-5-haiku`; nothing for a name without such a dot.
+/// `claude-3.5-haiku` and `claude-3.5-haiku-20241022` as `claude-3-5-haiku`. Empty for a name without such a dot.
 fn dashed(model: &str) -> impl Iterator<Item = String> {
     let bare = bare(model);
     let bytes = bare.as_bytes();
@@ -55,7 +55,7 @@ fn dashed(model: &str) -> impl Iterator<Item = String> {
     [name, release].into_iter().flatten()
 }
 
-/// The name without what marks one release of a model.
+/// The name without the mark of a release.
 pub(crate) fn undated(model: &str) -> Option<&str> {
     if let Some(base) = model.strip_suffix("-latest") {
         return Some(base);
@@ -75,7 +75,7 @@ pub(crate) fn undated(model: &str) -> Option<&str> {
     (digits(last, &[2]) && digits(month, &[2]) && digits(year, &[4])).then_some(base)
 }
 
-/// Four digits that are no day, such as the `-2512` of a yearly release, are part of the name.
+/// Four digits that are not a date, such as the `-2512` of a yearly release, are part of the name.
 fn is_month_and_day(digits: &str) -> bool {
     digits
         .split_at_checked(2)

@@ -15,7 +15,7 @@ use crate::Invalid;
 pub struct Money(i64);
 
 impl Money {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
     /// The largest amount.
     pub const MAX: Self = Self(i64::MAX);
@@ -32,12 +32,12 @@ impl Money {
         self.0
     }
 
-    /// From dollars as they stand in JSON, rounded half away from zero to a nano-dollar.
+    /// From dollars as a JSON number, rounded half away from zero to a nano-dollar.
     ///
     /// # Errors
-    /// When it is not finite or out of range.
+    /// Errors if it is not finite or out of range.
     pub fn from_dollars(dollars: f64) -> Result<Self, Invalid> {
-        // The shortest text of a float is what its sender typed, so no binary error creeps in.
+        // The shortest text of a float is what its sender typed, so this avoids binary errors.
         Decimal::from_str(&dollars.to_string())
             .or_else(|_| Decimal::from_scientific(&format!("{dollars:e}")))
             .map_err(|_| out_of_range())
@@ -47,7 +47,7 @@ impl Money {
     /// From decimal dollars, rounded half away from zero to a nano-dollar.
     ///
     /// # Errors
-    /// When it is out of range.
+    /// Errors if it is out of range.
     pub fn from_decimal_dollars(dollars: Decimal) -> Result<Self, Invalid> {
         dollars
             .checked_mul(Decimal::from(Self::PER_DOLLAR))
@@ -57,46 +57,46 @@ impl Money {
             .ok_or_else(out_of_range)
     }
 
-    /// Dollars, for JSON answers only.
+    /// Dollars, only for JSON responses.
     pub fn dollars(self) -> f64 {
         Decimal::new(self.0, 9).to_f64().unwrap_or_default()
     }
 
-    /// Sum, unless it overflows.
+    /// Sum. Returns `None` on overflow.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// Difference, unless it overflows.
+    /// Difference. Returns `None` on overflow.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
     }
 
-    /// Sum that stays inside the range.
+    /// Sum, clamped to the range.
     #[must_use]
     pub fn saturating_add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
     }
 
-    /// Difference that stays inside the range.
+    /// Difference, clamped to the range.
     #[must_use]
     pub fn saturating_sub(self, other: Self) -> Self {
         Self(self.0.saturating_sub(other.0))
     }
 
-    /// The opposite amount.
+    /// The negated amount, clamped to the range.
     #[must_use]
     pub fn negated(self) -> Self {
         Self(self.0.saturating_neg())
     }
 
-    /// `self × numerator / denominator`, rounded half away from zero; `None` when out of range.
+    /// `self × numerator / denominator`, rounded half away from zero. Returns `None` if it is out of range.
     pub fn scale(self, numerator: Multiplier, denominator: Multiplier) -> Option<Self> {
         let product = i128::from(self.0).checked_mul(i128::from(numerator.0))?;
         div_round(product, i128::from(denominator.0)).map(Self)
     }
 
-    /// The next full multiple of `step` dollars at or above this amount.
+    /// The next multiple of `step` dollars at or above this amount. Returns `None` if it is out of range.
     pub fn ceil_to_dollars(self, step: i64) -> Option<Self> {
         let step = step.checked_mul(Self::PER_DOLLAR)?;
         let rest = self.0.checked_rem_euclid(step)?;
@@ -112,7 +112,7 @@ impl Money {
     }
 }
 
-/// Sum of amounts, or `None` when it overflows.
+/// Sum of amounts. Returns `None` on overflow.
 pub fn sum(amounts: impl IntoIterator<Item = Money>) -> Option<Money> {
     amounts
         .into_iter()
@@ -138,14 +138,14 @@ impl fmt::Display for Money {
 pub struct Multiplier(i64);
 
 impl Multiplier {
-    /// Leaves a price as it is.
+    /// The multiplier that changes nothing.
     pub const ONE: Self = Self(1_000_000);
     const MAX_MICROS: i64 = 1_000_000_000_000;
 
     /// From millionths.
     ///
     /// # Errors
-    /// When it is not positive or above a million.
+    /// Errors if it is not positive, or above a million.
     pub fn from_micros(micros: i64) -> Result<Self, Invalid> {
         if (1..=Self::MAX_MICROS).contains(&micros) {
             Ok(Self(micros))
@@ -157,10 +157,10 @@ impl Multiplier {
         }
     }
 
-    /// From a number as it stands in JSON.
+    /// From a JSON number.
     ///
     /// # Errors
-    /// When it is not a finite number in range.
+    /// Errors if it is not a finite number in range.
     pub fn from_number(number: f64) -> Result<Self, Invalid> {
         Decimal::from_str(&number.to_string())
             .ok()
@@ -174,18 +174,18 @@ impl Multiplier {
         self.0
     }
 
-    /// The plain number, for JSON answers only.
+    /// The plain number, only for JSON responses.
     pub fn number(self) -> f64 {
         Decimal::new(self.0, 6).to_f64().unwrap_or_default()
     }
 }
 
-/// The one rounding rule: to the nearest whole, halves away from zero.
+/// The one rounding rule: to the nearest integer, halves away from zero.
 fn round(value: Decimal) -> Decimal {
     value.round_dp_with_strategy(0, RoundingStrategy::MidpointAwayFromZero)
 }
 
-/// The same rule on integers. `None` on overflow or division by zero.
+/// The same rule on integers. Returns `None` on overflow or division by zero.
 pub(crate) fn div_round(numerator: i128, denominator: i128) -> Option<i64> {
     let quotient = numerator.checked_div(denominator)?;
     let rest = numerator.checked_rem(denominator)?;

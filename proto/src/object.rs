@@ -1,4 +1,4 @@
-//! Objects that providers keep: whose they are, and the work that some of them do after the call that made them.
+//! Objects that providers keep: their owners, and work that continues after the call that created them.
 
 use crate::{
     clock::Millis,
@@ -6,34 +6,34 @@ use crate::{
     money::Money,
 };
 
-/// Ids of providers are shorter.
+/// Longer than any provider's ids.
 pub const ID_BYTES_MAX: usize = 255;
-/// Pages of lists have no more rows.
+/// The most rows on a page of a list.
 pub const LIST_MAX: u32 = 100;
 const DAY_MS: i64 = 86_400_000;
 
-/// What an object is.
+/// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
     /// A stored or background response.
     Response,
-    /// What a response put out, which others may refer to.
+    /// An output item of a response, which other calls may refer to.
     Item,
     /// A conversation.
     Conversation,
     /// A stored chat completion.
     Completion,
-    /// A chat completion that is fetched later.
+    /// A chat completion whose result is fetched later.
     Deferred,
     /// A file.
     File,
-    /// A file that is sent in parts.
+    /// A file that is uploaded in parts.
     Upload,
     /// A batch of calls.
     Batch,
     /// Anthropic's batch of messages.
     MessageBatch,
-    /// A store of vectors.
+    /// A vector store.
     VectorStore,
     /// A container.
     Container,
@@ -45,12 +45,12 @@ pub enum ObjectKind {
     Video,
     /// An assistant.
     Assistant,
-    /// A thread of one.
+    /// A thread of an assistant.
     Thread,
 }
 
 impl ObjectKind {
-    /// Every kind there is.
+    /// Every kind.
     pub const ALL: [Self; 16] = [
         Self::Response,
         Self::Item,
@@ -70,7 +70,7 @@ impl ObjectKind {
         Self::Thread,
     ];
 
-    /// As stored, sent and shown; also the `object` of lists.
+    /// The form that is stored, sent and shown; also the `object` of lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Response => "response",
@@ -97,8 +97,8 @@ impl ObjectKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// How long it is remembered: a little longer than providers keep it, and longest where they keep it until it is
-    /// deleted.
+    /// How long the gateway remembers it: a little longer than providers keep it, and longest if they keep it until it
+    /// is deleted.
     ///
     /// Responses and stored completions: 30 days (<https://platform.openai.com/docs/guides/your-data>); Anthropic's
     /// batches: 29 days of results (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>); uploads: an
@@ -125,109 +125,109 @@ impl ObjectKind {
             }
     }
 
-    /// How long its work may go on at most. What is not known by then is paid with what was set aside.
+    /// How long its work may take at most. After that the reserved amount is charged for what is not known.
     pub const fn work_timeout_ms(self) -> i64 {
         match self {
-            // 24 hours to be done, and 24 to be cancelled and written down.
+            // 24 hours to be done, and 24 to be cancelled and written out.
             Self::Batch | Self::MessageBatch => 2 * DAY_MS,
-            // A deferred completion that nobody fetched is discarded after that.
+            // A deferred completion that is not fetched is discarded after that.
             _ => DAY_MS,
         }
     }
 
-    /// When the gateway first looks for the result by itself.
+    /// When the gateway first polls for the result by itself.
     pub const fn first_poll_ms(self) -> i64 {
         match self {
-            // It can be fetched once only, which is left to the client as long as there is time.
+            // It can be fetched only once, so leave that to the client as long as there is time.
             Self::Deferred => DAY_MS - DAY_MS / 24,
             _ => 2_000,
         }
     }
 }
 
-/// Something that a call made.
+/// An object that a call created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedObject {
     /// The provider's id.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: ObjectKind,
-    /// When it is forgotten here.
+    /// When the gateway forgets it.
     pub expires: Millis,
-    /// What a list says of it; may be empty.
+    /// Its status in lists; may be empty.
     pub status: String,
-    /// The calls in it, where it is a file of such.
+    /// The calls in it, if it is a file of calls.
     pub calls: Option<PendingWork>,
 }
 
-/// What a call had to do with objects. All of it is about the key that answered.
+/// What a call did with objects. All of it concerns the key that served the call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CallObjects {
-    /// What it made.
+    /// Objects it created.
     pub made: Vec<CreatedObject>,
-    /// Whether the first of them goes on after the call, and its work is yet to be paid.
+    /// Whether the first of them continues after the call, with work still to be charged.
     pub pending: bool,
-    /// Stays set aside for that.
+    /// Amount that stays reserved for that.
     pub held: Money,
-    /// The object whose work is paid.
+    /// The object whose work this record charges.
     pub settles: Option<ObjectSettlement>,
-    /// One that is gone.
+    /// Id of an object that is gone.
     pub forgets: Option<String>,
 }
 
-/// A settlement.
+/// The settlement of an object's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectSettlement {
     /// The object's id.
     pub id: String,
-    /// The same in all its records.
+    /// Equal in all records of the settlement.
     pub settlement: String,
 }
 
-/// An object, and whose it is.
+/// An object and its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedObject {
     /// The provider's id.
     pub id: String,
-    /// What it is.
+    /// Its kind.
     pub kind: ObjectKind,
-    /// Who made it.
+    /// The account that created it.
     pub account: AccountId,
-    /// With which further client key; none for the account's first. It pays for the object's work.
+    /// The further client key that created it; `None` for the account's first. It pays for the object's work.
     pub client_key: Option<ClientKeyId>,
-    /// With which upstream key.
+    /// The upstream key that created it.
     pub key: KeyId,
-    /// When it was made.
+    /// When it was created.
     pub created: Millis,
-    /// When it is forgotten here.
+    /// When the gateway forgets it.
     pub expires: Millis,
-    /// What a list says of it; may be empty.
+    /// Its status in lists; may be empty.
     pub status: String,
-    /// Its work that is yet to be paid.
+    /// Its work that is still to be charged.
     pub pending: Option<PendingWork>,
-    /// The calls in it, where it is a file of such.
+    /// The calls in it, if it is a file of calls.
     pub calls: Option<PendingWork>,
 }
 
-/// Work that is yet to be paid, or could be done.
+/// Work that is still to be charged, or could be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingWork {
-    /// What it is billed as, where it is one model.
+    /// The model that it is billed as, if it is one model.
     pub model: String,
-    /// What is set aside for it, or would have to be.
+    /// Amount reserved for it, or to be reserved when it starts.
     pub held: Money,
 }
 
-/// Work to be fetched.
+/// Work whose result should be fetched now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueWork {
-    /// Whose it is and where.
+    /// The object.
     pub object: OwnedObject,
-    /// Nobody will be told any more what it used.
+    /// Its usage will never become known.
     pub overdue: bool,
 }
 
-/// After so many looks in vain the next one is this long after.
+/// Milliseconds until the next poll after this many polls without a result.
 pub const fn next_poll_ms(kind: ObjectKind, looks: u32) -> i64 {
     let longest = match kind {
         ObjectKind::Deferred => 3_600_000 / 4,

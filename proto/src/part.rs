@@ -1,64 +1,63 @@
-//! What providers charge for: the parts of a bill, each with its unit and the field of the price table
-//! that prices it. A new kind is a row more here, and a place where answers tell it.
+//! What providers charge for: the parts of a bill, each with its unit and its field in the price table. A new part
+//! needs one more row here, and code that reads it from responses.
 
-/// One kind of thing that is charged for. Records on disk and on the wire know them by their place, so new ones
-/// come last.
+/// One kind of charge. Records on disk and on the wire store its position here, so append new ones at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum BillPart {
-    /// Prompt text that has nothing to do with a cache.
+    /// Prompt text without cache use.
     InputText,
     /// Prompt text read from the cache.
     CachedText,
     /// Prompt text written to the cache.
     CacheWrite,
-    /// The same, to be kept for an hour.
+    /// Prompt text written to the cache and kept for an hour.
     CacheWriteHour,
     /// Prompt audio.
     InputAudio,
     /// Prompt audio read from the cache.
     CachedAudio,
-    /// Prompt pictures.
+    /// Prompt images.
     InputImage,
-    /// Prompt pictures read from the cache.
+    /// Prompt images read from the cache.
     CachedImage,
     /// Prompt video.
     InputVideo,
-    /// Text that a search found and the model read, told beside the prompt.
+    /// Text that a search found and the model read, reported beside the prompt.
     Citation,
     /// Generated text.
     OutputText,
-    /// Reasoning.
+    /// Reasoning tokens.
     Reasoning,
     /// Generated audio.
     OutputAudio,
-    /// Generated pictures, by tokens.
+    /// Generated images, by tokens.
     OutputImage,
-    /// Characters of a text that is spoken.
+    /// Characters of text to be spoken.
     Character,
-    /// Length of a recording that is read, in milliseconds.
+    /// Duration of a recording that is read, in milliseconds.
     AudioHour,
-    /// Length of a video that is made, in milliseconds.
+    /// Duration of a video that is generated, in milliseconds.
     VideoSecond,
-    /// Pictures made, by the piece.
+    /// Generated images, by count.
     Image,
-    /// Searches of the web by a tool.
+    /// Web searches by a tool.
     WebSearch,
-    /// The same, by how much context a search may bring.
+    /// Web searches by a tool, with a small context.
     WebSearchLow,
-    /// With a medium context.
+    /// Web searches by a tool, with a medium context.
     WebSearchMedium,
-    /// With a large context.
+    /// Web searches by a tool, with a large context.
     WebSearchHigh,
     /// Searches of stored files.
     FileSearch,
     /// Containers in which code ran.
     CodeSession,
-    /// Searches of maps.
+    /// Map searches.
     Maps,
     /// Pages read from the web, or by character recognition.
     Page,
-    /// Searches that a model made of its own accord.
+    /// Searches that a model made without being asked to.
     Query,
     /// Searches of a reranker.
     SearchUnit,
@@ -66,16 +65,16 @@ pub enum BillPart {
     Document,
     /// The call itself.
     Call,
-    /// What is missing to the least that a call costs, in nano-dollars.
+    /// Difference to the minimum price of a call, in nano-dollars.
     Minimum,
-    /// The tier that served, where the table has no price of it: the standard prices stand for it.
+    /// The tier that served, if the table has no price for it; the standard prices apply.
     Tier,
 }
 
-/// How many parts there are.
+/// The number of parts.
 pub const PARTS: usize = BillPart::Tier as usize + 1;
 
-/// What the numbers of a part count.
+/// The unit that quantities of a part count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartUnit {
     /// Tokens; prices are for a million.
@@ -90,16 +89,16 @@ pub enum PartUnit {
     Piece,
 }
 
-/// What is known of a part.
+/// The static data of a part.
 #[derive(Debug)]
 struct PartRow {
     part: BillPart,
-    /// In records and bills.
+    /// Name in records and bills.
     name: &'static str,
-    /// In the price table; empty where a part has no price of its own.
+    /// Field in the price table; empty if the part has no price of its own.
     field: &'static str,
     unit: PartUnit,
-    /// Whose price counts where it has none.
+    /// The part whose price applies if this one has none.
     instead: Option<BillPart>,
 }
 
@@ -127,7 +126,7 @@ const fn searches(part: BillPart, name: &'static str, field: &'static str) -> Pa
     }
 }
 
-/// By their place in `Part`.
+/// Indexed by position in [`BillPart`].
 const ROWS: [PartRow; PARTS] = [
     row(
         BillPart::InputText,
@@ -263,12 +262,12 @@ const ROWS: [PartRow; PARTS] = [
 ];
 
 impl BillPart {
-    /// All, in the order of bills.
+    /// All parts, in the order of bills.
     pub fn all() -> impl Iterator<Item = Self> {
         ROWS.iter().map(|row| row.part)
     }
 
-    /// In records and bills.
+    /// Name in records and bills.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
@@ -278,7 +277,7 @@ impl BillPart {
         ROWS.iter().find(|row| row.name == name).map(|row| row.part)
     }
 
-    /// The field of the price table; none where it has no price of its own there.
+    /// The field of the price table. Returns `None` if the part has no price of its own there.
     pub fn field(self) -> Option<&'static str> {
         Some(self.row().field).filter(|field| !field.is_empty())
     }
@@ -292,22 +291,22 @@ impl BillPart {
             .map(|row| row.part)
     }
 
-    /// What its numbers count.
+    /// The unit of its quantities.
     pub const fn unit(self) -> PartUnit {
         self.row().unit
     }
 
-    /// Whose price counts where it has none.
+    /// The part whose price applies if this one has none.
     pub const fn instead(self) -> Option<Self> {
         self.row().instead
     }
 
-    /// Whether it is read.
+    /// Whether it is read by the model.
     pub fn is_input(self) -> bool {
         (Self::InputText..=Self::InputVideo).contains(&self)
     }
 
-    /// Whether it is generated.
+    /// Whether it is generated by the model.
     pub fn is_output(self) -> bool {
         (Self::OutputText..=Self::OutputImage).contains(&self)
     }
@@ -318,7 +317,7 @@ impl BillPart {
 }
 
 impl PartUnit {
-    /// How many of them a price is for.
+    /// How many units a price is for.
     pub const fn per(self) -> u64 {
         match self {
             Self::Token | Self::Character => 1_000_000,
@@ -328,7 +327,7 @@ impl PartUnit {
         }
     }
 
-    /// As it is told to people.
+    /// The name shown to people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Token => "1M tokens",

@@ -1,4 +1,4 @@
-//! What an operator opens beyond the endpoints that the gateway knows: setting `PASSTHROUGH`.
+//! Endpoints that an operator opens beyond those that the gateway knows: setting `PASSTHROUGH`.
 
 use std::fmt::Write as _;
 
@@ -9,32 +9,32 @@ use crate::{Invalid, access::PathPattern, money::Money, price::ModelPrice};
 /// Methods that can be opened.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 
-/// At most this many, so that the list stays cheap to look through.
+/// At most this many, so that a search through the list stays cheap.
 const ENTRIES_MAX: usize = 100;
 const FIELD: &str = "PASSTHROUGH";
 
-/// All that is opened, in the order in which it is looked through.
+/// All routes, in the order in which they are searched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Passthrough(Vec<PassthroughRoute>);
 
 /// One endpoint or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassthroughRoute {
-    /// None for all.
+    /// `None` for all.
     method: Option<String>,
     path: PathPattern,
-    /// What a call costs that a provider takes.
+    /// The price of a call that a provider accepts.
     pub price: ModelPrice,
-    /// Names of accounts; empty for all. An account lets its descendants in.
+    /// Names of accounts; empty for all. An account includes its descendants.
     accounts: Vec<String>,
 }
 
 impl Passthrough {
-    /// Reads entries separated by `;` or line ends: a method or `*`, a path as in resource lists, then
-    /// perhaps `price=DOLLARS` and `accounts=NAME,NAME`.
+    /// Reads entries separated by `;` or line ends: a method or `*`, a path as in resource lists, then optionally
+    /// `price=DOLLARS` and `accounts=NAME,NAME`.
     ///
     /// # Errors
-    /// When an entry cannot be read.
+    /// Errors if an entry cannot be read.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let entries = text.split([';', '\n']).map(str::trim);
         let entries: Vec<_> = entries
@@ -54,7 +54,7 @@ impl Passthrough {
         entries.join(";")
     }
 
-    /// What opens this path to somebody with one of these names: his account's, or an ancestor's.
+    /// The route for this path that is open to one of these names: the account's, or an ancestor's.
     pub fn find<'a>(
         &self,
         method: &str,
@@ -108,7 +108,7 @@ impl PassthroughRoute {
         Ok(opened)
     }
 
-    /// Whether its calls cost nothing.
+    /// Whether its calls are free.
     pub fn is_free(&self) -> bool {
         self.price.call() == Money::ZERO
     }

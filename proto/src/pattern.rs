@@ -1,4 +1,4 @@
-//! Patterns with `*` for any run of characters, as model mappers and access lists use them.
+//! Patterns with `*` for any run of characters, used by model mappers and access lists.
 
 /// A case-sensitive pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Pattern {
         !self.0.contains('*')
     }
 
-    /// How many characters it fixes; the more, the more specific.
+    /// The number of characters other than `*`; the more, the more specific.
     pub fn literal_chars(&self) -> usize {
         self.0.chars().filter(|char| *char != '*').count()
     }
@@ -44,7 +44,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
         if parts.peek().is_none() {
             return text.ends_with(part);
         }
-        // The left-most hit of a middle part leaves the most for the parts after it.
+        // The left-most match of a middle part leaves the most text for the parts after it.
         let Some(hit) = text.find(part) else {
             return false;
         };
@@ -75,7 +75,7 @@ mod tests {
         }
     }
 
-    /// The definition, slow and plain.
+    /// The definition, slow and simple.
     fn defined(pattern: &[u8], text: &[u8]) -> bool {
         match (pattern.split_first(), text.split_first()) {
             (None, None) => true,

@@ -1,6 +1,7 @@
-//! Where a call goes: the models it may be sent with and, for each, the levels whose keys may serve it,
-//! in order and with the rule behind each. Data planes obey it and control explains it. Which key of a
-//! level a call gets is picked later, attempt by attempt. What the accounts above leave of it is in `above`.
+//! Where a call goes: the models it may be sent with and the levels whose keys may serve each, in order, with the rule
+//! behind each. Data planes follow the plan and control explains it.
+//!
+//! The key within a level is picked later, for each attempt. Limits set by ancestors are in `ancestors`.
 
 mod ancestors;
 
@@ -18,14 +19,14 @@ use ancestors::LevelBounds;
 /// Where a call goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutePlan {
-    /// At least one, no model twice. The next is for when no key of the one before can serve the call.
+    /// At least one, no model twice. The next stage is used if no key of the previous one can serve the call.
     pub stages: Vec<PlanStage>,
 }
 
-/// One model and where it is served.
+/// One model and the levels that serve it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanStage {
-    /// What the provider sees and what is billed; empty when the call names no model.
+    /// The model that the provider sees and that is billed; empty if the call names none.
     pub model: String,
     /// Why this model.
     pub why: ModelReason,
@@ -36,25 +37,25 @@ pub struct PlanStage {
 /// A level of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanLevel {
-    /// Which.
+    /// The level.
     pub level: Level,
     /// Why this level.
     pub why: LevelReason,
 }
 
-/// Whose rule it is.
+/// The owner of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleOwner {
-    /// The account's own, or its nearest ancestor's that has such rules.
+    /// The account itself, or its nearest ancestor that has such rules.
     Account(AccountId),
-    /// The system's.
+    /// The system.
     System,
 }
 
-/// Why a call goes out with a model.
+/// Why a call is sent with a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelReason {
-    /// It was asked for, and nobody maps it.
+    /// It was requested, and no rule maps it.
     Asked,
     /// By a model mapper.
     Mapped(RuleOwner),
@@ -65,7 +66,7 @@ pub enum ModelReason {
 /// Why a call goes to a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LevelReason {
-    /// It is the account's, or its parent's where that may not use the account's.
+    /// It is the account's level, or its parent's if the parent may not use the account's.
     Account,
     /// By a level mapper.
     Mapped(RuleOwner),
@@ -73,41 +74,41 @@ pub enum LevelReason {
     SwitchOver(RuleOwner),
 }
 
-/// What keeps a call from going anywhere.
+/// Why a call cannot go anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteRefusal {
-    /// The level that it belongs to.
+    /// A level that must not be used.
     Level {
-        /// The account, of the chain, that may not use it.
+        /// Name of the account in the chain that may not use it.
         account: String,
-        /// Which.
+        /// The level.
         level: Level,
     },
-    /// The model that it is mapped to.
+    /// A mapped model that must not be used.
     Model {
-        /// The account, of those above, that could not get it itself.
+        /// Name of the ancestor that could not get it itself.
         account: String,
-        /// Which.
+        /// The model.
         model: String,
     },
 }
 
 impl RoutePlan {
-    /// What is tried first; the fallback is for an empty plan, which nobody makes.
+    /// The model that is tried first. The fallback is for an empty plan, which is never made.
     pub fn model(&self) -> &str {
         self.stages.first().map_or("", |stage| &stage.model)
     }
 
-    /// Where it is tried first.
+    /// The level that is tried first.
     pub fn level(&self) -> Option<Level> {
         let first = self.stages.first().and_then(|stage| stage.hops.first());
         first.map(|hop| hop.level)
     }
 
-    /// Leaves out substitutes without a price, for where such models are refused.
+    /// Removes substitutes without a price, for systems that refuse unpriced models.
     ///
     /// # Errors
-    /// Names the first model when it has none itself.
+    /// Errors with the first model if that has no price.
     pub fn priced(mut self, prices: &PriceTable) -> Result<Self, String> {
         let has_price = |model: &str| prices.find(model).is_some();
         if !has_price(self.model()) {
@@ -118,16 +119,16 @@ impl RoutePlan {
     }
 }
 
-/// Plans a call of an account, whose `ancestors` are given nearest first. That each list of the chain allows the
-/// model asked for is looked at before.
+/// Plans a call of an account. `ancestors` start with the nearest. The caller has checked that every list of the chain
+/// allows the requested model.
 ///
-/// A substitute is looked up under the mapped model's name, is never mapped itself and has no substitutes
-/// of its own. One whose level is not allowed is left out, as a call that asked for it would be refused.
+/// Substitutes are looked up under the mapped model's name. A substitute is not mapped itself and has no substitutes.
+/// It is left out if its level is not allowed, as a call for it would be refused.
 ///
-/// Nobody gets further than each account above: `above` says what that means.
+/// No account gets further than each of its ancestors; see the module `ancestors`.
 ///
 /// # Errors
-/// When the level that the call belongs to is not allowed, or the model that it is mapped to.
+/// Errors if the level of the call, or the model that it is mapped to, is not allowed.
 pub fn plan(
     account: &AccountConfig,
     ancestors: &[&AccountConfig],
@@ -182,7 +183,7 @@ pub fn plan(
     Ok(RoutePlan { stages })
 }
 
-/// Whose rules count for a call.
+/// The routing rules that apply to a call.
 #[derive(Clone, Copy)]
 struct AccountRules<'a> {
     account: &'a AccountConfig,
@@ -191,8 +192,7 @@ struct AccountRules<'a> {
 }
 
 impl<'a> AccountRules<'a> {
-    /// What the account's own rules say, else those of the nearest ancestor that has such rules, else
-    /// the system's.
+    /// What the account's own rules say; else those of the nearest ancestor that has such rules; else the system's.
     fn find<T>(
         &self,
         has_rule: impl Fn(&RoutingRules) -> bool,
@@ -210,7 +210,7 @@ impl<'a> AccountRules<'a> {
             .or_else(|| rule(self.system).map(|found| (found, RuleOwner::System)))
     }
 
-    /// What a model is mapped to.
+    /// The model that a model is mapped to.
     fn mapped(&self, asked: &str) -> Option<(&'a str, RuleOwner)> {
         self.find(
             |rules| !rules.model_mapper.is_empty(),
@@ -218,7 +218,7 @@ impl<'a> AccountRules<'a> {
         )
     }
 
-    /// What stands in for a model.
+    /// The substitutes of a model.
     fn substitutes(&self, model: &str) -> Option<(&'a [String], RuleOwner)> {
         self.find(
             |rules| !rules.model_failover.is_empty(),
@@ -226,8 +226,8 @@ impl<'a> AccountRules<'a> {
         )
     }
 
-    /// The level of a model and those it fails over to: at most `gear` switches, each level once. A
-    /// level that is not allowed is passed over and counts as no switch.
+    /// The level of a model and those it fails over to: at most `gear` switches, each level once. A level that is not
+    /// allowed is skipped and does not count as a switch.
     fn hops(
         &self,
         model: Option<&str>,
@@ -260,7 +260,7 @@ impl<'a> AccountRules<'a> {
             .collect())
     }
 
-    /// Where a level fails over to.
+    /// The levels that a level fails over to.
     fn switches(&self, first: Level, may: Levels) -> Vec<(Level, RuleOwner)> {
         let mut seen = Levels::default();
         seen.insert(first);
@@ -296,7 +296,7 @@ impl<'a> AccountRules<'a> {
         self.bound_of_level(level, model)
     }
 
-    /// The first account whose list leaves a level out.
+    /// The first account whose list excludes a level.
     fn list_without(&self, level: Level) -> Option<&'a AccountConfig> {
         [self.account]
             .into_iter()

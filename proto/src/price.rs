@@ -8,25 +8,25 @@ use crate::{
     part::{BillPart, PARTS},
 };
 
-/// Prices of the parts of one model, in nano-dollars for what the part's unit says.
+/// Prices of the parts of one model, in nano-dollars per unit of the part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartPrices([Option<Money>; PARTS]);
 
 /// Prices of one tier, by the length of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TierPrices {
-    /// Of every call that no step is for.
+    /// Prices of every call that no step applies to.
     pub units: PartPrices,
-    /// Of whole calls whose prompt is longer than a step, in ascending order.
+    /// Prices of whole calls whose prompt is longer than a step, in ascending order.
     pub steps: Vec<LongPromptPrices>,
 }
 
 /// Prices of calls with long prompts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LongPromptPrices {
-    /// Most prompt tokens, cached ones included, that it is not for.
+    /// The longest prompt, in tokens with cached ones included, that these prices do not apply to.
     pub above: u64,
-    /// Its prices, whole.
+    /// The complete prices.
     pub units: PartPrices,
 }
 
@@ -35,56 +35,55 @@ pub struct LongPromptPrices {
 pub struct ModelPrice {
     /// Provider that sells it, as named in the price table.
     pub provider: String,
-    /// Where no other tier is told.
+    /// Prices if the response names no other tier.
     pub standard: TierPrices,
-    /// By the name of the tier, as answers tell it.
+    /// Prices by tier, as responses name it.
     pub tiers: BTreeMap<String, TierPrices>,
-    /// Per picture, added for each; none where pictures are charged by their tokens alone.
+    /// Per image, added for each; `None` if images are charged only by tokens.
     pub image: Option<SizePrice>,
     /// Per second of video.
     pub video: Option<SizePrice>,
-    /// The least that a call costs.
+    /// The minimum price of a call.
     pub minimum: Money,
-    /// The least of a recording that is charged, in milliseconds.
+    /// The minimum duration of a recording that is charged, in milliseconds.
     pub audio_ms_min: u64,
-    /// Multiplier of the whole.
+    /// Multiplier of the whole price.
     pub rates: Multiplier,
-    /// Most tokens the model reads in one call, where that is known.
+    /// The most tokens the model reads in one call, if known.
     pub max_input: Option<u64>,
-    /// Most tokens the model writes in one answer, where that is known. A call that asks for several
-    /// answers may have this many in each.
+    /// The most tokens the model generates in one choice, if known. A call that asks for several choices may get this
+    /// many in each.
     pub max_output: Option<u64>,
-    /// Whether it is known to write what nobody sees before it answers.
+    /// Whether it is known to generate hidden reasoning before it answers.
     pub reasons: bool,
 }
 
-/// Price of a picture or a second of video by its size, and by its quality where that matters.
+/// Price of an image or a second of video by its size, and by its quality if that matters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SizePrice {
     /// Dollars by `1024x1024`, `high/1024x1024` or `high`.
     pub sizes: BTreeMap<String, Money>,
-    /// Of everything else, and of a call that names none.
+    /// For all other sizes, and for calls that name none.
     pub other: Money,
 }
 
-/// Stands for the version of a table in records whose cost no table gave: calls at a fixed price, and work whose
-/// end nobody could see. They are never priced anew.
+/// The table version in records whose cost no table gave: calls at a fixed price, and work whose end was not seen. They
+/// are never re-priced.
 pub const NO_TABLE: &str = "fixed";
 
-/// How answers call the tier that is none.
+/// Names of the standard tier in responses.
 const STANDARD: [&str; 5] = ["", "default", "standard", "on_demand", "auto"];
 
-/// The tier of the calls of a batch, which are recorded by their sum.
+/// The tier of the calls of a batch, which are recorded as one sum.
 pub const BATCH_TIER: &str = "batch";
 
-/// How names are hashed where each call looks some up. What is in these maps comes from control, so nobody
-/// outside can make names collide.
+/// Hash of names that each call looks up. Only control fills these maps, so outsiders cannot cause collisions.
 pub type FastHashState = foldhash::fast::RandomState;
 
 /// All prices of one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceTable {
-    /// Changes whenever a price does.
+    /// Changes with every price change.
     pub version: String,
     /// Price by model name.
     pub models: HashMap<String, ModelPrice, FastHashState>,
@@ -92,7 +91,7 @@ pub struct PriceTable {
     pub provider_hosts: HashMap<String, Vec<String>>,
 }
 
-// === impl Units ===
+// === impl PartPrices ===
 
 impl Default for PartPrices {
     fn default() -> Self {
@@ -106,11 +105,11 @@ impl PartPrices {
         self.0.get(part as usize).copied().flatten()
     }
 
-    /// The price that counts for a part: its own, or that of the part that stands for it.
+    /// The price that applies to a part: its own, or that of the part that replaces it.
     pub fn get(&self, part: BillPart) -> Option<Money> {
         self.own(part).or_else(|| match part {
-            // Where writing has a price of its own at all, keeping it for an hour is twice that of reading, as
-            // Anthropic has it for all its models.
+            // If cache writes have their own price, keeping them for an hour costs twice the price of input text, as
+            // for all models of Anthropic.
             BillPart::CacheWriteHour => {
                 let text = self.get(BillPart::InputText)?;
                 let short = self.own(BillPart::CacheWrite);
@@ -120,7 +119,7 @@ impl PartPrices {
         })
     }
 
-    /// The dearest of what is read, and of what is generated.
+    /// The highest price of input, and of output.
     pub(crate) fn dearest(&self) -> [Money; 2] {
         let most = |parts: &mut dyn Iterator<Item = BillPart>| {
             let prices = parts.filter_map(|part| self.own(part));
@@ -139,22 +138,22 @@ impl PartPrices {
         }
     }
 
-    /// All that have a price of their own.
+    /// All parts that have their own price.
     pub fn all(&self) -> impl Iterator<Item = (BillPart, Money)> + '_ {
         BillPart::all().filter_map(|part| Some((part, self.own(part)?)))
     }
 }
 
-// === impl Scale ===
+// === impl TierPrices ===
 
 impl TierPrices {
-    /// The prices of a call with so long a prompt, and the step it is above.
+    /// The prices of a call with a prompt of this length, and the step that it exceeds.
     pub fn at(&self, input: u64) -> (&PartPrices, Option<u64>) {
         let step = self.steps.iter().rev().find(|step| input > step.above);
         step.map_or((&self.units, None), |step| (&step.units, Some(step.above)))
     }
 
-    /// All prices that count for some prompt that is no longer than this.
+    /// All prices that apply to some prompt of at most this length.
     pub(crate) fn up_to(&self, input: u64) -> impl Iterator<Item = &PartPrices> {
         let steps = self.steps.iter().filter(move |step| input > step.above);
         std::iter::once(&self.units).chain(steps.map(|step| &step.units))
@@ -164,7 +163,7 @@ impl TierPrices {
 // === impl SizePrice ===
 
 impl SizePrice {
-    /// Of `SIZE` or `QUALITY/SIZE`, whichever of the two the table names.
+    /// The price of `SIZE` or `QUALITY/SIZE`: by the whole, else by quality, else by size, else `other`.
     pub fn of(&self, asked: &str) -> Money {
         let found = self.sizes.get(asked).or_else(|| {
             let (quality, size) = asked.split_once('/')?;
@@ -177,7 +176,7 @@ impl SizePrice {
 // === impl PriceTable ===
 
 impl PriceTable {
-    /// Price of a model: its exact name; else the nearest of its other names: without `vendor/`, a trailing date
+    /// Price of a model by its exact name, else by the nearest of its other names: without `vendor/`, a trailing date
     /// or `-latest`, a router's mark. A fine-tuned model, `ft:BASE:owner:name:id`, has the price of `ft:BASE`.
     pub fn find(&self, model: &str) -> Option<&ModelPrice> {
         if let Some(tuned) = model.strip_prefix("ft:") {
@@ -187,7 +186,7 @@ impl PriceTable {
                 .chain(model_aliases::undated(base))
                 .find_map(|base| self.models.get(&format!("ft:{base}")));
         }
-        // Mostly it is the name itself, and every call asks.
+        // The exact name matches in most cases, and every call looks it up.
         let itself = self.models.get(model);
         itself.or_else(|| model_aliases::aliases(model).find_map(|name| self.models.get(&*name)))
     }
@@ -196,7 +195,7 @@ impl PriceTable {
 // === impl ModelPrice ===
 
 impl ModelPrice {
-    /// A call at a fixed price, whatever it uses.
+    /// A call at a fixed price, independent of its usage.
     pub fn of_call(call: Money) -> Self {
         let mut units = PartPrices::default();
         for part in [BillPart::InputText, BillPart::OutputText] {
@@ -221,17 +220,18 @@ impl ModelPrice {
         }
     }
 
-    /// The standard price of a part, or what stands for it.
+    /// The standard price of a part, or of the part that replaces it.
     pub fn of(&self, part: BillPart) -> Option<Money> {
         self.standard.units.get(part)
     }
 
-    /// What a call costs whatever it uses.
+    /// The fixed price of a call.
     pub fn call(&self) -> Money {
         self.of(BillPart::Call).unwrap_or_default()
     }
 
-    /// The prices of the tier that served, and whether the table knows it. Another one's stand for one it does not.
+    /// The prices of the tier that served, and whether the table knows the tier. Unknown tiers have the standard
+    /// prices.
     pub fn scale(&self, tier: &str) -> (&TierPrices, bool) {
         match self.tiers.get(tier) {
             Some(scale) => (scale, true),
@@ -240,7 +240,7 @@ impl ModelPrice {
     }
 }
 
-/// Whether an answer that says this was served as usual.
+/// Whether a response with this tier was served at the standard one.
 pub fn is_standard(tier: &str) -> bool {
     STANDARD.contains(&tier)
 }

@@ -1,4 +1,4 @@
-//! What must hold of the price files that ship.
+//! Properties of the price files that ship.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -95,13 +95,13 @@ fn no_name_stands_in_two_places() {
     let mut seen = BTreeMap::new();
     for (name, text) in files() {
         for (group, model, _) in entries(&text) {
-            // Tuned models are named by their base.
+            // Fine-tuned models are named by their base.
             let key = (group == TUNED, model);
             let before = seen.insert(key.clone(), format!("{name} {group}"));
             assert_eq!(before, None, "{} in {name} {group}", key.1);
         }
     }
-    // And all files are in the table that ships.
+    // All files are in the table that ships.
     assert_eq!(seen.len(), price_file::load(None).unwrap().models.len());
 }
 

@@ -1,4 +1,4 @@
-//! One model's entry of a price table: its fields, and what lies over them for longer prompts and other tiers.
+//! One model's entry of a price table: its fields, and the prices of longer prompts and other tiers.
 
 use std::collections::BTreeMap;
 
@@ -23,14 +23,14 @@ const ALIASES: [(&str, &str); 3] = [
     ("Find", "FileSearch"),
 ];
 
-/// Steps of one tier, at most, so that a table stays small.
+/// The most steps of one tier, so that a table stays small.
 const STEPS_MAX: usize = 8;
 const TIERS_MAX: usize = 16;
 
 /// Reads an entry of a group.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// Errors if a field is invalid; the error names it.
 pub(crate) fn read(group: &str, fields: &Map<String, Value>) -> Result<ModelPrice, Invalid> {
     let mut price = ModelPrice::of_call(Money::ZERO);
     let units = &mut price.standard.units;
@@ -58,9 +58,9 @@ pub(crate) fn read(group: &str, fields: &Map<String, Value>) -> Result<ModelPric
             }
             "Sizes" => return Err(Invalid::new(name, "belongs to ImgPricing or VideoPricing")),
             "Second" if group == VIDEO => sizes.other = amount(name, value)?,
-            // Read once all that they lie over is known.
+            // Read after the fields that they modify.
             "Above" | "Tiers" => {}
-            // Of older tables, where nothing told how many there were.
+            // In older tables, with any number of sizes.
             _ if name.starts_with("Size") => drop(amount(name, value)?),
             _ => return Err(Invalid::new(name, "is no field of a price")),
         }
@@ -71,7 +71,7 @@ pub(crate) fn read(group: &str, fields: &Map<String, Value>) -> Result<ModelPric
     Ok(price)
 }
 
-/// Sees to it that a forgotten price makes nothing free, and sets what a group prices its own way.
+/// Makes sure that a missing price makes nothing free, and sets the prices that are special to a group.
 fn whole(group: &str, price: &mut ModelPrice, mut sizes: SizePrice) -> Result<(), Invalid> {
     let units = &mut price.standard.units;
     let (input, output) = (
@@ -80,7 +80,7 @@ fn whole(group: &str, price: &mut ModelPrice, mut sizes: SizePrice) -> Result<()
     );
     let (mut input, mut output) = (input, output);
     if [CHAT, FINE_TUNING].contains(&group) {
-        // Both are required. One that was forgotten must not make half of each call free.
+        // Both are required. A missing one must not make half of each call free.
         (input, output) = (input.or(output), output.or(input));
         if input.is_none() {
             let problem =
@@ -102,7 +102,7 @@ fn whole(group: &str, price: &mut ModelPrice, mut sizes: SizePrice) -> Result<()
     Ok(())
 }
 
-/// `Above`: prices of whole calls with longer prompts, each laid over the standard ones.
+/// `Above`: prices of whole calls with longer prompts; missing fields are the standard ones.
 fn steps(base: &PartPrices, fields: &Map<String, Value>) -> Result<Vec<LongPromptPrices>, Invalid> {
     let Some(value) = fields.get("Above").filter(|value| !value.is_null()) else {
         return Ok(Vec::new());
@@ -125,7 +125,7 @@ fn steps(base: &PartPrices, fields: &Map<String, Value>) -> Result<Vec<LongPromp
     Ok(steps)
 }
 
-/// `Tiers`: all prices of tokens times `Tokens`, then single fields, then steps of its own.
+/// `Tiers`: all token prices times `Tokens`, then single fields, then steps of the tier.
 fn tiers(
     base: &TierPrices,
     fields: &Map<String, Value>,

@@ -1,5 +1,4 @@
-//! The price table's JSON form (see `docs/prices.md`) and the overriding of single fields by the
-//! setting `PRICING`.
+//! The price table's JSON form (see `docs/prices.md`) and single fields overridden by the setting `PRICING`.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Invalid, model_aliases::undated, price::PriceTable, price_entry};
 
-/// The files that ship, one for each provider. Each is a table by itself.
+/// The files that ship, one for each provider. Each is a complete table.
 const FILES: [&str; 16] = [
     include_str!("../../prices/anthropic.json"),
     include_str!("../../prices/cohere.json"),
@@ -42,7 +41,7 @@ const GROUPS: [&str; 7] = [
     price_entry::FINE_TUNING,
 ];
 
-/// The table that ships: all files laid together.
+/// The table that ships: all files merged.
 pub static DEFAULT: LazyLock<String> = LazyLock::new(|| merge_files(&FILES).to_string());
 
 #[derive(Deserialize)]
@@ -50,7 +49,7 @@ pub static DEFAULT: LazyLock<String> = LazyLock::new(|| merge_files(&FILES).to_s
 struct PriceFile {
     version: String,
     providers: BTreeMap<String, Vec<String>>,
-    /// Where the prices were read, by a name that entries give.
+    /// Sources of the prices, by a name that entries refer to.
     #[serde(default)]
     sources: BTreeMap<String, PriceListSource>,
     #[serde(flatten)]
@@ -64,7 +63,7 @@ struct PriceListSource {
     date: String,
 }
 
-/// Lays tables over each other. Their names do not meet, and the latest version is that of the whole.
+/// Merges tables whose names are disjoint. The latest version becomes that of the whole.
 fn merge_files(files: &[&str]) -> Value {
     let mut whole = Value::Object(Map::new());
     let mut version = String::new();
@@ -79,27 +78,27 @@ fn merge_files(files: &[&str]) -> Value {
     whole
 }
 
-/// Reads the table that ships, with the fields of `PRICING` laid over it.
+/// Reads the table that ships, with fields overridden by `PRICING`.
 ///
 /// # Errors
-/// Names the group, model and field that is wrong.
+/// Errors if a field is invalid; the error names group, model and field.
 pub fn load(pricing: Option<&str>) -> Result<PriceTable, Invalid> {
     compose(&DEFAULT, pricing)
 }
 
-/// Reads a table, with the fields of `PRICING` laid over it.
+/// Reads a table, with fields overridden by `PRICING`.
 ///
 /// # Errors
-/// Names the group, model and field that is wrong.
+/// Errors if a field is invalid; the error names group, model and field.
 pub fn compose(table: &str, pricing: Option<&str>) -> Result<PriceTable, Invalid> {
     let (file, suffix) = read(table, pricing)?;
     parse(file, &suffix)
 }
 
-/// The same beside its entries as they are written, read once.
+/// Like [`compose`]; also returns the entries as written, reading the table once.
 ///
 /// # Errors
-/// Names the group, model and field that is wrong.
+/// Errors if a field is invalid; the error names group, model and field.
 pub fn compose_with_entries(
     table: &str,
     pricing: &str,
@@ -109,7 +108,7 @@ pub fn compose_with_entries(
     Ok((parse(file, &suffix)?, listing))
 }
 
-/// A table as it is written, and what marks the version of what was laid over it.
+/// A table as written, and the version suffix that marks its overrides.
 fn read(table: &str, pricing: Option<&str>) -> Result<(PriceFile, String), Invalid> {
     let mut table: Value =
         serde_json::from_str(table).map_err(|error| Invalid::new("table", error.to_string()))?;
@@ -137,21 +136,21 @@ fn read(table: &str, pricing: Option<&str>) -> Result<(PriceFile, String), Inval
     Ok((file, suffix))
 }
 
-/// The entries of a table as they are written, for others to be laid over.
+/// The entries of a table as written, which others may override.
 #[derive(Debug, Clone, Default)]
 pub struct PriceEntries(BTreeMap<String, BTreeMap<String, Map<String, Value>>>);
 
 impl PriceEntries {
-    /// Of a table with the fields of `PRICING` laid over it.
+    /// Reads a table with fields overridden by `PRICING`.
     ///
     /// # Errors
-    /// When it is no table.
+    /// Errors if it is not a table.
     pub fn of(table: &str, pricing: Option<&str>) -> Result<Self, Invalid> {
         read(table, pricing).map(|(file, _)| Self(file.groups))
     }
 
-    /// These fields of models, each laid over the entry that the table has of the provider alone or of the name. A
-    /// model that has no price this way has none.
+    /// Merges these fields into the table's entries, found under the provider's name or the plain name. Models that end
+    /// up without a valid price are left out.
     pub fn merged_under(
         &self,
         provider: &str,
@@ -179,7 +178,7 @@ impl PriceEntries {
     }
 
     fn entry(&self, name: &str) -> Option<(&str, Map<String, Value>)> {
-        // Those of fine-tuned models are found by the name of their base.
+        // Fine-tuned models are found by the name of their base.
         let (name, tuned) = match name.strip_prefix("ft:") {
             Some(rest) => (rest.split(':').next().unwrap_or_default(), true),
             None => (name, false),
@@ -191,21 +190,21 @@ impl PriceEntries {
     }
 }
 
-/// Checks fields that are to be laid over whatever entry the table has.
+/// Checks fields that may override any entry of the table.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// Errors if a field is invalid; the error names it.
 pub(crate) fn check_fields(fields: &Map<String, Value>) -> Result<(), Invalid> {
     let group = group_of(fields);
     let mut whole = fields.clone();
     if group == price_entry::CHAT {
-        // What is missing comes from the table.
+        // Missing fields come from the table.
         whole.entry("InputText").or_insert_with(|| 0.into());
     }
     price_entry::read(group, &whole).map(drop)
 }
 
-/// Where an entry belongs that no table has, by its fields.
+/// The group of a new entry, judged by its fields.
 fn group_of(fields: &Map<String, Value>) -> &'static str {
     let is_text = |name: &String| {
         let part = price_entry::part(name);
@@ -222,7 +221,7 @@ fn group_of(fields: &Map<String, Value>) -> &'static str {
     }
 }
 
-/// Groups, models and fields are three levels of objects; below them a value replaces a value.
+/// Merges groups, models and fields, which are three levels of objects. Below them a value replaces a value.
 fn merge_json(base: &mut Value, over: Value, depth: usize) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) if depth < 3 => {
@@ -262,7 +261,7 @@ fn parse(file: PriceFile, suffix: &str) -> Result<PriceTable, Invalid> {
             if source.is_some_and(|source| !sources.contains_key(source)) {
                 return Err(Invalid::new(field("Source"), "is not one of Sources"));
             }
-            // Fine-tuned models are found by their base, and must not change what that costs itself.
+            // Fine-tuned models are found by their base, but must not change the price of the base itself.
             let name = if group == price_entry::FINE_TUNING {
                 format!("ft:{}", model.trim_start_matches("ft:"))
             } else {

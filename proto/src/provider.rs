@@ -1,4 +1,4 @@
-//! Base URLs of providers and how a request path is joined to one.
+//! Base URLs of providers, and how a request path is joined to one.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -28,7 +28,7 @@ impl ProviderType {
     /// Reads the value of `provider_type`; empty means standard.
     ///
     /// # Errors
-    /// When the type is unknown.
+    /// Errors if the type is unknown.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         match text {
             "" | "standard" => Ok(Self::Standard),
@@ -51,13 +51,13 @@ impl ProviderType {
     }
 }
 
-/// Where connections go: scheme, host and port.
+/// The target of connections: scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderOrigin {
     https: bool,
     authority: Authority,
-    /// Of the other two, made once: an authority hashes byte by byte, and every call looks for its
-    /// connection under one.
+    /// Hash of the other two fields, computed once: an authority hashes byte by byte, and every call looks up its
+    /// connection by it.
     hash: u64,
 }
 
@@ -78,12 +78,12 @@ impl ProviderOrigin {
         }
     }
 
-    /// Host and port, as they were given.
+    /// Host and port, as given.
     pub const fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// As a URL with nothing after the host and port.
+    /// The origin as a URL without a path.
     pub fn uri(&self) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(if self.https {
@@ -93,7 +93,7 @@ impl ProviderOrigin {
         });
         parts.authority = Some(self.authority.clone());
         parts.path_and_query = Some(PathAndQuery::from_static("/"));
-        // All three parts are there, so this is a URL.
+        // All three parts are set, so this is a valid URL.
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
@@ -110,7 +110,7 @@ impl BaseUrl {
     /// Reads a base URL.
     ///
     /// # Errors
-    /// When it is none, or has parts that a base URL must not have.
+    /// Errors if it is not a URL, or has parts that a base URL must not have.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let bad = |problem: &str| Invalid::new("Provider", problem);
         if text.contains('#') || text.len() > 2048 {
@@ -159,7 +159,7 @@ impl BaseUrl {
         self.origin.authority.host()
     }
 
-    /// Where its connections go.
+    /// The target of its connections.
     pub const fn origin(&self) -> &ProviderOrigin {
         &self.origin
     }
@@ -180,11 +180,11 @@ impl BaseUrl {
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    /// Path and query to ask for `target` under this base. A base that names a version, `/v1` or another, keeps
-    /// it: Google's is `/v1beta/openai`, Zhipu's `/api/paas/v4`.
+    /// Joins a request's path and query to this base. A base that ends in a version, `/v1` or another, keeps it:
+    /// Google's is `/v1beta/openai`, Zhipu's `/api/paas/v4`.
     ///
     /// # Errors
-    /// When they do not make a path together.
+    /// Errors if the result is not a valid path.
     pub fn join(&self, target: &PathAndQuery) -> Result<PathAndQuery, Invalid> {
         if self.path.is_empty() {
             return Ok(target.clone());
@@ -203,7 +203,7 @@ impl BaseUrl {
             .map_err(|_| Invalid::new("Provider", "makes no path with the request's"))
     }
 
-    /// Whether keys would cross the open network in clear: plain http to what is not a local name or address.
+    /// Whether keys would cross the open network in clear: plain http to a host that is not a local name or address.
     pub fn is_exposed(&self) -> bool {
         if self.is_https() {
             return false;
@@ -215,7 +215,7 @@ impl BaseUrl {
             Ok(IpAddr::V6(ip)) => {
                 !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
             }
-            // A name without a dot resolves inside a private network only.
+            // A name without a dot resolves only inside a private network.
             Err(_) => {
                 let last = host.rsplit_once('.').map(|(_, last)| last);
                 last.is_some_and(|last| !["local", "internal"].contains(&last))

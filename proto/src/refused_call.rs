@@ -1,41 +1,41 @@
-//! Calls that the gateway refused before any key was asked: they leave no usage record.
+//! Calls that the gateway refused before any upstream key was tried: they leave no usage record.
 
 use crate::{clock::Millis, id::AccountId};
 
-/// Bytes of a refusal's message that are kept.
+/// The most bytes of a refusal's message that are kept.
 pub const MESSAGE_BYTES_MAX: usize = 200;
-/// Of every other text.
+/// The most bytes of every other text.
 pub const TEXT_BYTES_MAX: usize = 255;
 
-/// A refused call, and how many like it it stands for.
+/// A refused call, and how many similar ones it represents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedCall {
-    /// Random; it and the moment tell it from all others.
+    /// Random; unique together with the time.
     pub id: i64,
-    /// When its head came.
+    /// When the request head arrived.
     pub at: Millis,
-    /// None when the key is unknown.
+    /// `None` if the client key is unknown.
     pub account: Option<AccountId>,
-    /// Without query.
+    /// Request path without query.
     pub path: String,
-    /// As the client named it; may be empty.
+    /// The model as the client named it; may be empty.
     pub model: String,
-    /// As the client got it.
+    /// HTTP status of the response.
     pub status: u16,
-    /// The same.
+    /// Error code of the response.
     pub code: String,
-    /// The beginning of it.
+    /// The beginning of the message in the response.
     pub message: String,
     /// The call's `x-request-id`.
     pub request_id: String,
-    /// Until it was refused.
+    /// Milliseconds until it was refused.
     pub duration_ms: u64,
-    /// How many of this account with this code it stands for, itself included.
+    /// How many calls of this account with this code it represents, itself included.
     pub represents: u64,
 }
 
 impl RefusedCall {
-    /// With no text longer than it may be, nor with what a database refuses.
+    /// Truncates long texts, and removes characters that a database rejects.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         for text in [

@@ -1,27 +1,27 @@
-//! Routing rules in their text form, and what each says of a model or a level. Which account's rule
-//! applies, and what happens when a level is exhausted, is in `plan`.
+//! Routing rules in their text form, and what each says about a model or a level. Which account's rule applies, and
+//! what happens if a level is exhausted, is in `plan`.
 
 use crate::{Invalid, id::Level, pattern::Pattern};
 
-/// Rules are looked through for every call, so their number is limited.
+/// Rules are searched for every call, so their number is limited.
 const RULES_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 255;
-/// A call goes through a chain one model after the other, and each may take its time.
+/// A call tries the models of a chain one after the other, and each may take its time.
 const SUBSTITUTES_MAX: usize = 16;
 
-/// `src=dst` pairs: which model is sent upstream for the one asked for.
+/// `src=dst` pairs: which model is sent upstream for the requested one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelMapper(Vec<(Pattern, String)>);
 
-/// `pattern=level` pairs: which pool serves a model.
+/// `pattern=level` pairs: which level serves a model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LevelMapper(Vec<(Pattern, Level)>);
 
-/// `from=to` pairs: where a request goes when a level is exhausted.
+/// `from=to` pairs: where a call goes if a level is exhausted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SwitchOver(Vec<(Level, Level)>);
 
-/// `src=dst1|dst2|…` chains: which models stand in for one that no pool can serve.
+/// `src=dst1|dst2|…` chains: which models replace one that no level can serve.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelFailover(Vec<(Pattern, Vec<String>)>);
 
@@ -29,7 +29,7 @@ impl ModelMapper {
     /// Reads `src=dst` pairs separated by commas.
     ///
     /// # Errors
-    /// When a pair cannot be read.
+    /// Errors if a pair cannot be read.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         pairs("MODEL_MAPPER", text, |source, target| {
             if target.contains('*') {
@@ -40,7 +40,7 @@ impl ModelMapper {
         .map(Self)
     }
 
-    /// The model to use instead, if a rule matches. One pass: a target is never mapped again.
+    /// The model to use instead, if a rule matches. A target is not mapped again.
     pub fn map(&self, model: &str) -> Option<&str> {
         best(&self.0, model).map(String::as_str)
     }
@@ -70,7 +70,7 @@ impl LevelMapper {
     /// Reads `pattern=level` pairs separated by commas.
     ///
     /// # Errors
-    /// When a pair cannot be read.
+    /// Errors if a pair cannot be read.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         pairs("LEVEL_MAPPER", text, |source, target| {
             Ok((Pattern::new(source), level(target)?))
@@ -78,7 +78,7 @@ impl LevelMapper {
         .map(Self)
     }
 
-    /// Where its rules lead.
+    /// The target levels of its rules.
     pub fn levels(&self) -> impl Iterator<Item = Level> {
         self.0.iter().map(|(_, level)| *level)
     }
@@ -104,10 +104,10 @@ impl LevelMapper {
 }
 
 impl SwitchOver {
-    /// Reads `from=to` pairs separated by commas. Rings are allowed; whoever follows them cuts them.
+    /// Reads `from=to` pairs separated by commas. Cycles are allowed; planning cuts them.
     ///
     /// # Errors
-    /// When a pair cannot be read.
+    /// Errors if a pair cannot be read.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         pairs("SWITCH_OVER", text, |from, to| {
             Ok((level(from)?, level(to)?))
@@ -115,12 +115,12 @@ impl SwitchOver {
         .map(Self)
     }
 
-    /// Where its rules lead.
+    /// The target levels of its rules.
     pub fn levels(&self) -> impl Iterator<Item = Level> {
         self.0.iter().map(|(_, to)| *to)
     }
 
-    /// Where this level fails over to.
+    /// The level that this one fails over to.
     pub fn next(&self, from: Level) -> Option<Level> {
         self.0
             .iter()
@@ -143,7 +143,7 @@ impl ModelFailover {
     /// Reads `src=dst1|dst2|…` chains separated by commas.
     ///
     /// # Errors
-    /// When a chain cannot be read.
+    /// Errors if a chain cannot be read.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         pairs("MODEL_FAILOVER", text, |source, targets| {
             if targets.contains('*') {
@@ -188,9 +188,9 @@ impl ModelFailover {
 pub struct RoutingRules {
     /// Model mapping.
     pub model_mapper: ModelMapper,
-    /// Pool by model.
+    /// Level by model.
     pub level_mapper: LevelMapper,
-    /// Failover between pools.
+    /// Failover between levels.
     pub switch_over: SwitchOver,
     /// Failover between models.
     pub model_failover: ModelFailover,

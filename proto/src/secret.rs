@@ -1,4 +1,4 @@
-//! Text that must not be seen: wiped when dropped, hidden in `Debug`, never `Display`.
+//! Text that must not be seen: wiped on drop, hidden in `Debug`, without `Display`.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ impl Secret {
         Self(Zeroizing::new(clear.into()))
     }
 
-    /// The clear text. Each caller is a place to look at in a review.
+    /// The clear text. Reviews should look at each caller.
     pub fn expose(&self) -> &str {
         &self.0
     }

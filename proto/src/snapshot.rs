@@ -1,5 +1,5 @@
-//! The configuration as data planes know it: accounts, upstream keys, settings, prices, and the
-//! update that carries changes of them.
+//! The configuration as data planes know it: accounts, upstream keys, settings and prices, and the update that carries
+//! their changes.
 
 use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
@@ -27,7 +27,7 @@ use crate::{
 const MODELS_MAX: usize = 1000;
 const MODEL_BYTES_MAX: usize = 255;
 const WEIGHT_MAX: u16 = 1000;
-/// More than any provider takes, and more than one data plane has open.
+/// More than any provider accepts, and more than one data plane has open.
 const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// An account as a data plane needs it.
@@ -35,61 +35,61 @@ const CONCURRENCY_MAX: u32 = 1_000_000;
 pub struct AccountConfig {
     /// Its id.
     pub id: AccountId,
-    /// None for root.
+    /// `None` for root.
     pub parent: Option<AccountId>,
-    /// Shown in refusals.
+    /// Shown in error responses.
     pub name: String,
-    /// None for a deleted account that still has descendants.
+    /// `None` for a deleted account that still has descendants.
     pub key_hash: Option<KeyHash>,
-    /// False refuses its key.
+    /// If false, its key is refused.
     pub enabled: bool,
-    /// Pool when no level mapper matches.
+    /// Level if no level mapper matches.
     pub level: Level,
-    /// Level switches a request may make.
+    /// Level switches a call may make.
     pub gear: u8,
     /// Price multiplier of the account.
     pub rates: Multiplier,
     /// Price multiplier set by root.
     pub factor: Multiplier,
-    /// Charges of one month; none means no limit.
+    /// Most charges of one month; `None` means no limit.
     pub hard_limit: Option<Money>,
     /// Windows over calls and tokens.
     pub limits: RateLimits,
-    /// Its own limits by model; with none, its nearest ancestor's count.
+    /// Its own limits by model; if it has none, its nearest ancestor's apply.
     pub model_limits: ModelLimits,
-    /// Calls that it and all below it may have open at once; none means as many as the setting says.
+    /// Calls that it and its descendants may have open at once; `None` means the default of the settings.
     pub calls_max: Option<NonZeroU32>,
     /// What its calls may reach.
     pub access: AccessLists,
     /// Its own routing rules; empty ones fall back to an ancestor's.
     pub routing: RoutingRules,
-    /// Client keys that it has beside its first one.
+    /// Its further client keys.
     pub further_keys: Vec<FurtherKey>,
 }
 
-/// A further client key of an account. Its calls are the account's, within what it may by itself.
+/// A further client key of an account. Its calls are the account's, within the limits of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FurtherKey {
     /// Its id.
     pub id: ClientKeyId,
-    /// Shown in refusals.
+    /// Shown in error responses.
     pub name: String,
-    /// Of its secret.
+    /// Hash of its secret.
     pub key_hash: KeyHash,
-    /// False refuses it.
+    /// If false, it is refused.
     pub enabled: bool,
-    /// From when on it is refused; none means never.
+    /// It is refused from this moment on; `None` means never.
     pub expires: Option<Millis>,
-    /// What its calls may cost in all; none means as much as the account may.
+    /// The most its calls may cost in total; `None` means as much as the account may spend.
     pub credit_limit: Option<Money>,
-    /// Requests per minute; none means as many as the account may.
+    /// Requests per minute; `None` means as many as the account may make.
     pub rpm: Option<u64>,
     /// Models that may be asked for with it.
     pub models: ModelList,
 }
 
 impl FurtherKey {
-    /// Whether it has come to its end.
+    /// Whether it has expired.
     pub fn is_expired(&self, now: Millis) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }
@@ -125,40 +125,40 @@ pub struct UpstreamKey {
     pub id: KeyId,
     /// The provider's credential.
     pub secret: Secret,
-    /// Where it is valid.
+    /// Base URL of its provider.
     pub provider: BaseUrl,
-    /// Pool it belongs to.
+    /// Level it belongs to.
     pub level: Level,
-    /// How its provider differs.
+    /// How requests to its provider differ.
     pub config: KeyConfig,
 }
 
 /// How requests to a provider differ from the plain `OpenAI` form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyConfig {
-    /// Dialect.
+    /// Dialect of the provider.
     pub provider_type: ProviderType,
-    /// Whether `stream_options.include_usage` may be asked for.
+    /// Whether `stream_options.include_usage` may be sent.
     pub include_usage: bool,
     /// Models it serves, with `*` for any run of characters; empty for any.
     pub models: Vec<String>,
-    /// What its provider calls a model, by the name that it has here.
+    /// Its provider's names of models, by their names here.
     pub model_names: BTreeMap<String, String>,
-    /// Its share of the calls of its level where keys are weighted.
+    /// Its share of the calls of its level if keys are weighted.
     pub weight: u16,
-    /// Calls that may be under way on it at the same moment, on each data plane; none means any number.
+    /// The most in-flight calls on each data plane; `None` means any number.
     pub max_concurrency: Option<NonZeroU32>,
     /// Headers that its calls carry.
     pub headers: KeyHeaders,
-    /// What its calls cost the operator. Data planes are not told.
+    /// What its calls cost the operator. Not sent to data planes.
     pub price: KeyPrice,
 }
 
 impl AccountConfig {
-    /// Takes a number of calls; 0 means none of its own.
+    /// Reads a number of calls; 0 means no limit of its own.
     ///
     /// # Errors
-    /// When it is not from 0 to 1,000,000.
+    /// Errors if it is not from 0 to 1,000,000.
     pub fn calls_of(given: i64) -> Result<Option<NonZeroU32>, Invalid> {
         KeyConfig::concurrency_of(given)
             .map_err(|_| Invalid::new("calls_max", "must be from 0 to 1000000"))
@@ -166,7 +166,7 @@ impl AccountConfig {
 }
 
 impl KeyConfig {
-    /// Whether it may be asked for a model; empty for a call that names none.
+    /// Whether it serves a model; empty for a call that names none.
     pub fn serves(&self, model: &str) -> bool {
         self.models.is_empty()
             || model.is_empty()
@@ -177,15 +177,15 @@ impl KeyConfig {
                 .any(|pattern| pattern::matches(pattern, model))
     }
 
-    /// What its provider calls a model.
+    /// Its provider's name of a model.
     pub fn upstream_name<'n>(&'n self, model: &'n str) -> &'n str {
         self.model_names.get(model).map_or(model, String::as_str)
     }
 
-    /// Checks the models that it serves and what they are called.
+    /// Checks its models and their upstream names.
     ///
     /// # Errors
-    /// When they are too many, or one is no name.
+    /// Errors if there are too many, or a name is invalid.
     pub fn check_models(&self) -> Result<(), Invalid> {
         let is_name = |name: &String| {
             !name.is_empty() && name.len() <= MODEL_BYTES_MAX && !name.chars().any(char::is_control)
@@ -207,10 +207,10 @@ impl KeyConfig {
         named("model_names", self.model_names.len(), Box::new(pairs))
     }
 
-    /// Takes a weight; 0 means 1.
+    /// Reads a weight; 0 means 1.
     ///
     /// # Errors
-    /// When it is not from 0 to 1000.
+    /// Errors if it is not from 0 to 1000.
     pub fn weight_of(given: i64) -> Result<u16, Invalid> {
         match u16::try_from(given) {
             Ok(weight @ 0..=WEIGHT_MAX) => Ok(weight.max(1)),
@@ -218,10 +218,10 @@ impl KeyConfig {
         }
     }
 
-    /// Takes a cap of calls under way; 0 means none.
+    /// Reads a limit of in-flight calls; 0 means none.
     ///
     /// # Errors
-    /// When it is not from 0 to 1,000,000.
+    /// Errors if it is not from 0 to 1,000,000.
     pub fn concurrency_of(given: i64) -> Result<Option<NonZeroU32>, Invalid> {
         match u32::try_from(given) {
             Ok(cap @ 0..=CONCURRENCY_MAX) => Ok(NonZeroU32::new(cap)),
@@ -245,7 +245,7 @@ impl Default for KeyConfig {
     }
 }
 
-/// Settings a data plane acts on.
+/// Settings that a data plane acts on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProxySettings {
     /// The system's routing rules.
@@ -254,19 +254,19 @@ pub struct ProxySettings {
     pub resources: ResourceList,
     /// How calls are spread over keys.
     pub rotation: LoadBalancing,
-    /// Limits by model for accounts that neither have nor inherit some.
+    /// Limits by model for accounts that neither have nor inherit any.
     pub model_limits: ModelLimits,
-    /// Calls that an account and all below it may have open at once; none means any number.
+    /// Calls that an account and its descendants may have open at once; `None` means any number.
     pub calls_per_account_max: Option<NonZeroU32>,
-    /// A call needs at least this balance.
+    /// The minimum balance for a call.
     pub call_min_balance: Money,
-    /// What is relayed beyond the endpoints that are known.
+    /// Endpoints that are relayed beyond the known ones.
     pub passthrough: Passthrough,
     /// Whether a model without a price is refused.
     pub refuse_unpriced: bool,
-    /// What becomes of calls whose clients leave.
+    /// What happens to calls whose clients leave.
     pub abandoned: AbandonedPolicy,
-    /// Whether refused calls are kept, and so worth reporting.
+    /// Whether control keeps refused calls, so that reporting them is useful.
     pub keeps_refusals: bool,
     /// Hashes presented client keys.
     pub hasher: KeyHasher,
@@ -281,35 +281,35 @@ pub struct ProxySettings {
 pub struct KeyHealthReport {
     /// Which key.
     pub key: KeyId,
-    /// None means the key as a whole.
+    /// The model; `None` means the key as a whole.
     pub model: Option<String>,
-    /// How it is.
+    /// Its state.
     pub state: HealthState,
-    /// Why, in a few words without secrets.
+    /// The reason, in a few words without secrets.
     pub reason: String,
 }
 
-/// What the gateway makes of a key.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthState {
     /// In rotation.
     Ready,
     /// Out of rotation for a while, after a 5xx, a 429 or a transport failure.
     Sleeping {
-        /// When it comes back.
+        /// When it is in rotation again.
         until: Millis,
     },
-    /// Refused by its provider; asked again later.
+    /// Refused by its provider; checked again later.
     Quarantined {
-        /// When it is asked again.
+        /// When it is checked again.
         until: Millis,
     },
-    /// Refused for too long; an operator has to look.
+    /// Refused for too long; an operator has to act.
     Disabled,
 }
 
 impl fmt::Display for HealthState {
-    /// As logs tell it; times are in UTC.
+    /// The form in logs; times are in UTC.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let until = |until: &Millis| Zone::UTC.rfc3339(*until);
         match self {
@@ -321,32 +321,32 @@ impl fmt::Display for HealthState {
     }
 }
 
-/// What changed, or everything.
+/// Changes of the configuration, or all of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SnapshotUpdate {
     /// Revision after this update.
     pub revision: Revision,
-    /// Whether this is the complete state.
+    /// Whether this is the complete configuration.
     pub full: bool,
     /// New or changed accounts.
     pub accounts: Vec<AccountConfig>,
-    /// Accounts that are gone.
+    /// Removed accounts.
     pub removed_accounts: Vec<AccountId>,
     /// New or changed keys.
     pub keys: Vec<UpstreamKey>,
-    /// Keys that are gone or out of rotation.
+    /// Keys that were removed or taken out of rotation.
     pub removed_keys: Vec<KeyId>,
-    /// None when unchanged.
+    /// `None` if unchanged.
     pub settings: Option<ProxySettings>,
-    /// None when unchanged.
+    /// `None` if unchanged.
     pub prices: Option<PriceTable>,
-    /// Money; not tied to the revision.
+    /// Posted balances; not tied to the revision.
     pub standings: Vec<PostedBalance>,
-    /// What other data planes learnt.
+    /// Key health learnt by other data planes.
     pub healths: Vec<KeyHealthReport>,
-    /// Leases of the data plane that is told.
+    /// Leases of the data plane that receives this.
     pub leases: Vec<LeasedCredit>,
-    /// Whose unused credit somebody else needs.
+    /// Payers whose unused credit another data plane needs.
     pub recalls: Vec<PayerId>,
 }
 

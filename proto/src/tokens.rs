@@ -1,4 +1,4 @@
-//! What a call used: tokens by kind, and pictures.
+//! What a call used: tokens by kind, and images.
 
 /// Tokens of one call by kind. Totals include their parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,12 +31,12 @@ pub struct TokenUsage {
     pub cached_image: u64,
 }
 
-/// Pictures of one call that are charged by the piece, or what a video is to look like.
+/// Images of one call that are charged by the piece, or the requested size of a video.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageUsage {
-    /// How many were asked for.
+    /// How many were requested.
     pub count: u64,
-    /// Size asked for, e.g. `1024x1024`, after its quality where the call names one: `high/1024x1024`; empty when
-    /// it named neither.
+    /// Requested size, e.g. `1024x1024`, prefixed with the quality if the call names one: `high/1024x1024`; empty if it
+    /// named neither.
     pub size: String,
 }

@@ -1,4 +1,4 @@
-//! How the use of a call was found, and the record that moves money exactly once.
+//! How the usage of a call was determined, and the record that moves money exactly once.
 
 use crate::{
     attempt::Attempt,
@@ -12,20 +12,20 @@ use crate::{
     tokens::{ImageUsage, TokenUsage},
 };
 
-/// How the tokens were found.
+/// How the tokens were determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsageMeasure {
-    /// The provider reported them, and the answer was complete.
+    /// The provider reported them, and the response was complete.
     Measured,
-    /// The answer ended early, or its data plane died; what had been reported by then, and for the rest
-    /// what a tokenizer finds in the request and in the text that was delivered.
+    /// The response ended early, or its data plane died. The tokens are those reported until then; a tokenizer counts
+    /// the rest in the request and the delivered text.
     Partial,
-    /// The provider reported nothing; what a tokenizer finds in the texts.
+    /// The provider reported nothing; a tokenizer counted the texts.
     Estimated,
 }
 
 impl UsageMeasure {
-    /// As stored and shown.
+    /// The form that is stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Measured => "measured",
@@ -42,23 +42,23 @@ impl UsageMeasure {
     }
 }
 
-/// What becomes of a call whose client leaves before its end: the provider is paid for what it makes either way.
+/// What happens to a call whose client leaves before its end. The provider charges for what it generates in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AbandonedPolicy {
-    /// The answer is read to its end, within bounds, and paid by the provider's own count.
+    /// The response is read to its end, within bounds, and charged by the provider's own count.
     #[default]
     ReadOn,
-    /// The call ends at the provider as well, and what it made unseen is estimated.
+    /// The call is cancelled at the provider as well, and the output that was not seen is estimated.
     Cancel,
-    /// All that was set aside is paid.
+    /// All that was reserved is charged.
     Hold,
 }
 
 impl AbandonedPolicy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 3] = [Self::ReadOn, Self::Cancel, Self::Hold];
 
-    /// As set, stored and shown.
+    /// The form that is set, stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ReadOn => "read-on",
@@ -77,23 +77,23 @@ impl AbandonedPolicy {
 /// One metered call. Unique for ever by (node, epoch, `sequence`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRecord {
-    /// Position in its data plane's spool, from 1.
+    /// Sequence in its data plane's spool, from 1.
     pub sequence: u64,
     /// The call's `x-request-id`.
     pub request_id: String,
-    /// Who pays.
+    /// The account that pays.
     pub account: AccountId,
-    /// The further client key that the call was made with; none for the account's first.
+    /// The further client key of the call; `None` for the account's first.
     pub client_key: Option<ClientKeyId>,
     /// Request path without query.
     pub path: String,
-    /// As the client named it; empty when it named none.
+    /// The requested model; empty if the client named none.
     pub model_asked: String,
-    /// As sent upstream, which is what is billed.
+    /// The model sent upstream, which is billed.
     pub model_used: String,
-    /// Upstream key that answered; none when every attempt failed.
+    /// Upstream key that served the call; `None` if every attempt failed.
     pub key: Option<KeyId>,
-    /// Level of the pool that answered.
+    /// Level of that key.
     pub level: Level,
     /// Attempts made upstream.
     pub tries: u32,
@@ -101,49 +101,49 @@ pub struct UsageRecord {
     pub status: u16,
     /// Tokens by kind.
     pub tokens: TokenUsage,
-    /// Pictures charged by the piece; none where the price is by tokens.
+    /// Images charged by the piece; empty if the price is by tokens.
     pub images: ImageUsage,
-    /// The tier that served, as the answer said; empty when it said none.
+    /// The tier that served, as the response reports it; empty if it reports none.
     pub tier: String,
-    /// The lines that the cost is the sum of, before rates and factor.
+    /// The lines whose sum is the cost, before rates and factor.
     pub sum: CallBill,
-    /// Where the tokens come from.
+    /// How the tokens were determined.
     pub measure: UsageMeasure,
-    /// What the call costs, rates and factor applied, in the units that the account had then. It is charged in
-    /// those it has when this is posted.
+    /// What the call costs, rates and factor applied, in the units of the account at that time. It is charged in the
+    /// account's units at the time of posting.
     pub cost: Money,
     /// Whether a price was known.
     pub priced: bool,
     /// Version of the price table.
     pub price_version: String,
-    /// The account's `Rates` when it was priced; none in records that older programs wrote.
+    /// The account's `Rates` at the time of pricing; `None` in records of older programs.
     pub rates: Option<Multiplier>,
-    /// Its `Factor` then.
+    /// The account's `Factor` at the time of pricing.
     pub factor: Option<Multiplier>,
     /// When the request had been read.
     pub start: Millis,
-    /// To the end of the answer.
+    /// Milliseconds to the end of the response.
     pub duration_ms: u64,
-    /// To the first byte of the answer; 0 when there was none.
+    /// Milliseconds to the first byte of the response; 0 if there was none.
     pub first_byte_ms: u64,
-    /// Whether the answer was a stream of events.
+    /// Whether the response was a stream of events.
     pub streamed: bool,
-    /// What it had to do with objects; none mostly.
+    /// What the call did with objects; `None` for most calls.
     pub objects: Option<Box<CallObjects>>,
-    /// What the caller counts it under; may be empty.
+    /// The tag that the client gave; may be empty.
     pub tag: String,
-    /// What was done about a client that left before the end; none where it stayed.
+    /// What was done after the client left early; `None` if it stayed.
     pub abandoned: Option<AbandonedPolicy>,
-    /// In the order in which they ended, where there was more than one or the only one failed. Of the usual call the
-    /// rest of the record says as much, so it has none here and pays nothing for them.
+    /// In the order in which they ended, if there were several or the only one failed. Otherwise empty: the rest of the
+    /// record says as much, at no extra cost.
     pub attempts: Vec<Attempt>,
-    /// What the operator pays for it, which control works out when it posts the record, and tells nobody but root: it is
-    /// not on the wire. None where that is not known, or not to be told.
+    /// What the call costs the operator. Control computes it when posting and shows it only to root: it is not on the
+    /// wire. `None` if it is unknown, or must not be shown.
     pub expense: Option<Money>,
 }
 
 impl UsageRecord {
-    /// What it comes to by a price.
+    /// The bill of the call at a price.
     pub fn bill(&self, price: &ModelPrice) -> CallBill {
         let used = BilledUsage {
             tokens: &self.tokens,
@@ -151,7 +151,7 @@ impl UsageRecord {
             pieces: &self.sum.pieces(),
             tier: &self.tier,
         };
-        // The calls of a batch stand in one record; whether their prompts were long is told by what they cost.
+        // The calls of a batch share one record, so the recorded step shows whether their prompts were long.
         if self.tier == price::BATCH_TIER {
             let longest = self.sum.above.map_or(0, |above| above.saturating_add(1));
             return bill::lines_of_many(price, &used, longest);
@@ -159,7 +159,7 @@ impl UsageRecord {
         bill::lines(price, &used)
     }
 
-    /// The further client key whose limit it counts for as well, if it was made with one.
+    /// The payer of the further client key, if the call was made with one.
     pub fn key_payer(&self) -> Option<PayerId> {
         self.client_key.map(|client_key| PayerId {
             account: self.account,
@@ -167,7 +167,7 @@ impl UsageRecord {
         })
     }
 
-    /// What it takes of the credit that was set aside for it: its cost, and what stays set aside.
+    /// What it takes of the reserved credit: its cost, and the amount that stays reserved.
     pub fn charge(&self) -> Money {
         let held = self.objects.as_ref().map(|objects| objects.held);
         self.cost.saturating_add(held.unwrap_or_default())

@@ -1,5 +1,5 @@
-//! Windows over calls and tokens: their names, the limits that models have of their own, and what
-//! data planes and control say to each other about units of a window. Counts nothing itself.
+//! Windows of calls and tokens: their names, limits by model, and the messages by which data planes ask control for
+//! units of a window. Counts nothing itself.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::{
     routing::best,
 };
 
-/// Every call looks through them, and each may have counters.
+/// Every call searches them, and each may have counters.
 const MODELS_MAX: usize = 200;
 const MODEL_BYTES_MAX: usize = 255;
-/// What the wire and the database can hold.
+/// The maximum of the wire and the database.
 const LIMIT_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// One of the six windows of an account.
@@ -27,20 +27,20 @@ pub enum LimitWindow {
     Rpm,
     /// Requests per hour.
     Rph,
-    /// Requests per natural day.
+    /// Requests per calendar day.
     Rpd,
     /// Tokens per minute.
     Tpm,
     /// Tokens per hour.
     Tph,
-    /// Tokens per natural day.
+    /// Tokens per calendar day.
     Tpd,
 }
 
 impl LimitWindow {
-    /// How many there are.
+    /// The number of windows.
     pub const COUNT: usize = 6;
-    /// All of them, in the order they are looked at.
+    /// All windows, in the order in which they are checked.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Rpm,
         Self::Rph,
@@ -62,14 +62,14 @@ impl LimitWindow {
         }
     }
 
-    /// By its name in either case.
+    /// By its name, ignoring case.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|window| window.name().eq_ignore_ascii_case(name))
     }
 
-    /// How long it is.
+    /// The length of the window.
     pub const fn span(self) -> WindowLength {
         match self {
             Self::Rpm | Self::Tpm => WindowLength::Minute,
@@ -83,7 +83,7 @@ impl LimitWindow {
         matches!(self, Self::Tpm | Self::Tph | Self::Tpd)
     }
 
-    /// Whether this many is as good as no limit.
+    /// Whether this limit is as good as none.
     pub const fn is_unlimited(self, limit: u64) -> bool {
         limit >= RateLimits::WIDE.of(self)
     }
@@ -95,7 +95,7 @@ impl fmt::Display for LimitWindow {
     }
 }
 
-/// Windows over calls and tokens.
+/// Limits of the six windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimits {
     /// Requests per minute.
@@ -113,7 +113,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// What root has: as good as none.
+    /// The limits of root, which are as good as none.
     pub const WIDE: Self = Self {
         rpm: 6_666_666,
         rph: 66_666_666,
@@ -135,7 +135,7 @@ impl RateLimits {
         }
     }
 
-    /// Whether none of them is a limit.
+    /// Whether none of them limits anything.
     pub const fn is_wide(&self) -> bool {
         let Self {
             rpm,
@@ -156,8 +156,7 @@ impl RateLimits {
 
 // === limits of models ===
 
-/// Limits by model: `{"gpt-4*": {"rpm": 10, "tpd": 100000}}`. They take the place of an account's
-/// windows of the same kind.
+/// Limits by model: `{"gpt-4*": {"rpm": 10, "tpd": 100000}}`. They replace an account's windows of the same kind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelLimits(Vec<(Pattern, ModelLimit)>);
 
@@ -169,12 +168,12 @@ pub struct ModelLimit {
 }
 
 impl ModelLimit {
-    /// The model or pattern it is for, which is what is counted together.
+    /// Its model or pattern. All calls that match a pattern are counted together.
     pub fn pattern(&self) -> &str {
         &self.pattern
     }
 
-    /// The limit that takes the place of this window.
+    /// The limit that replaces this window.
     pub fn of(&self, window: LimitWindow) -> Option<u64> {
         self.windows.get(window as usize).copied().flatten()
     }
@@ -184,7 +183,7 @@ impl ModelLimits {
     /// Reads the JSON form; an empty text has no limits.
     ///
     /// # Errors
-    /// Names the model whose limits cannot be used.
+    /// Errors if the limits of a model are invalid; the error names the model.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         if text.trim().is_empty() {
             return Ok(Self::default());
@@ -212,7 +211,7 @@ impl ModelLimits {
         models.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The JSON form; empty when there are none.
+    /// The JSON form; empty if there are none.
     pub fn text(&self) -> String {
         if self.is_empty() {
             return String::new();
@@ -275,23 +274,23 @@ fn read_limit(model: &str, limits: &Value) -> Result<ModelLimit, String> {
 
 // === units on lease ===
 
-/// One window of one account, as it is counted over all data planes.
+/// One window of one account, as counted over all data planes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WindowKey {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
     /// Which of the six.
     pub window: LimitWindow,
-    /// The pattern of the model limit it is counted for; empty for the account's own window.
+    /// The pattern of the limit by model that it counts for; empty for the account's own window.
     pub model: String,
-    /// Its first moment.
+    /// The start of the window.
     pub start: Millis,
-    /// The further client key whose window it is; none for the account's.
+    /// The further client key that the window belongs to; `None` for the account's own.
     pub client_key: Option<ClientKeyId>,
 }
 
 impl WindowKey {
-    /// Whose window it is.
+    /// The payer of the window.
     pub const fn payer(&self) -> PayerId {
         PayerId {
             account: self.account,
@@ -300,35 +299,34 @@ impl WindowKey {
     }
 }
 
-/// What a data plane asks for. Nothing is ever asked back: units that are not used lapse.
+/// A data plane's request for units. Units are never returned: unused ones expire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowAsk {
-    /// Of which window.
+    /// The window.
     pub key: WindowKey,
     /// The limit in force, as the data plane knows it from its snapshot.
     pub limit: u64,
-    /// Units without which calls that have come cannot begin.
+    /// Units that waiting calls need to begin.
     pub need: u64,
-    /// Units it would take, the need included.
+    /// Units requested, including the need.
     pub want: u64,
-    /// Units spent beyond what was granted and not told before.
+    /// Units spent beyond what was granted and not reported before.
     pub overspent: u64,
 }
 
-/// What control gave.
+/// Control's reply to a request for units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowGrant {
-    /// Of which window.
+    /// The window.
     pub key: WindowKey,
-    /// Units that this data plane may spend on top of what it had.
+    /// Units that this data plane may spend in addition.
     pub granted: u64,
-    /// Units granted to all data planes so far, and what was spent beyond them.
+    /// Units granted to all data planes so far, and those spent beyond the grants.
     pub total: u64,
 }
 
-/// How much of an ask to grant, given what was granted before and how many data planes share the
-/// window. What calls wait for is given as long as it is there; what would only lie ready is kept small
-/// when it is to last for several.
+/// How much of a request to grant, given the units granted before and the number of data planes that share the window.
+/// Waiting calls get what they need while there is enough. Spare units stay few if several nodes share the rest.
 pub fn grant(ask: &WindowAsk, total: u64, nodes: u64) -> u64 {
     let left = ask.limit.saturating_sub(total);
     let share = if nodes <= 1 {

@@ -1,5 +1,5 @@
-//! Code generated from `proto/`. Named only where messages cross the border: `convert`, the gRPC
-//! front of control and the link of the data plane.
+//! Code generated from `proto/`. Used only where messages cross the boundary: `convert`, the gRPC services of control
+//! and the link of the data plane.
 #![allow(
     missing_docs,
     missing_debug_implementations,

@@ -1,5 +1,5 @@
-//! A client that leaves pays for what its call makes: by the provider's own count, by an estimate, or with all that was
-//! set aside, as `ABANDONED` says.
+//! A client that leaves pays for what its call generates: by the provider's own count, by an estimate, or with all that
+//! was reserved, depending on `ABANDONED`.
 
 use std::{
     sync::{
@@ -26,9 +26,9 @@ const OTHER: &str = "sk-upstream-bbbbbbbbbbbbbbbbbbbbbb";
 const PRICING: &str = r#"{"ChatPricing":{
     "plain":{"InputText":0,"OutputText":600,"MaxOutput":100000},
     "thinker":{"InputText":0,"OutputText":600,"MaxOutput":100000,"Reasons":true}}}"#;
-/// What the provider says that the call used.
+/// Output tokens that the provider reports for the call.
 const USED: i64 = 90_000;
-/// What that costs.
+/// The price of that.
 const PRICE: f64 = 54.0;
 
 struct House {
@@ -64,14 +64,14 @@ impl House {
         self.world.http.post(url).bearer_auth(&self.key).json(&body)
     }
 
-    /// Makes a call and leaves when nothing has come of its answer for so long.
+    /// Makes a call and leaves if no response comes within `patience`.
     async fn leave_before_answer(&self, model: &str, streamed: bool, patience: Duration) {
         let call = self.ask(model, streamed).send();
         let answer = tokio::time::timeout(patience, call).await;
         assert!(answer.is_err(), "an answer came");
     }
 
-    /// Makes a call and leaves when this much of its text has come.
+    /// Makes a call and leaves after this much of its text.
     async fn leave_after(&self, model: &str, text: &str) {
         let mut answer = self.ask(model, true).send().await.unwrap();
         let mut heard = String::new();
@@ -81,7 +81,7 @@ impl House {
         }
     }
 
-    /// All records, once there are so many.
+    /// All records, once there are `count`.
     async fn records(&self, count: usize) -> Vec<UsageRecord> {
         let grpc = self.world.grpc();
         until("the calls are on record", async || {
@@ -93,7 +93,7 @@ impl House {
         posted.map(|posted| posted.record.unwrap()).collect()
     }
 
-    /// The one record there is, once it is there.
+    /// The only record, once there is one.
     async fn record(&self) -> UsageRecord {
         self.records(1).await.remove(0)
     }
@@ -113,7 +113,7 @@ fn delta(text: &str) -> Bytes {
     event(&json!({"id": "c", "choices": [choice]}).to_string())
 }
 
-/// A text in pieces, then usage that only the end tells.
+/// A text in pieces, then usage that is only reported at the end.
 fn stream(pause: u64) -> Script {
     let end = json!({"index": 0, "delta": {}, "finish_reason": "stop"});
     let chunks = vec![
@@ -150,7 +150,7 @@ async fn a_call_whose_client_leaves_before_its_answer_is_waited_for_and_paid() {
     let house = House::open(Script::Slow { pause: SOON * 3 }, &[]).await;
     for (calls, streamed) in [(1, false), (2, true)] {
         house.leave_before_answer("thinker", streamed, SOON).await;
-        // A key that is new takes one call after the other.
+        // A new key takes one call at a time.
         house.records(calls).await;
     }
     for record in house.records(2).await {
@@ -162,7 +162,7 @@ async fn a_call_whose_client_leaves_before_its_answer_is_waited_for_and_paid() {
     }
 }
 
-/// A provider that takes a request and breaks off a while later, again and again, and counts them.
+/// A provider that accepts requests, breaks each off after a while, and counts them.
 async fn breaking(after: Duration) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -249,7 +249,7 @@ async fn with_hold_a_client_that_leaves_pays_all_that_was_set_aside() {
     house.leave_after("plain", "one").await;
     let record = house.record().await;
     assert_eq!(record.abandoned(), Abandoned::Hold);
-    // 100,000 tokens, and what the prompt costs, which is nothing.
+    // 100,000 tokens; the prompt costs nothing.
     assert!((cost(&record) - 60.0).abs() < 1e-9, "{record:?}");
     assert_eq!(record.price_version, "fixed");
 
@@ -302,7 +302,7 @@ async fn with_any_rule_a_client_that_stays_pays_what_it_used() {
 
 #[tokio::test]
 async fn reading_on_ends_at_its_bounds_and_what_is_missing_is_estimated() {
-    // By time: before the next event. By size: with the second event, and before the third.
+    // By time: before the next event. By size: after the second event, before the third.
     for (bound, most, read) in [
         ("ABANDONED_MS", "400", 400..1_900),
         ("ABANDONED_BYTES_MAX", "150", 3_900..5_900),

@@ -1,4 +1,4 @@
-//! Conversations keep to one key, where that is wanted and while it is well.
+//! Conversations stay on one key, if affinity is on and while the key is healthy.
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
 
 const KEYS: usize = 8;
 const TURNS: usize = 50;
-/// So many that chance alone keeps the load even.
+/// Enough that chance alone keeps the load even.
 const CONVERSATIONS: usize = 120;
 
 fn secret(at: usize) -> String {
@@ -28,7 +28,7 @@ async fn world_of_eight(affinity: &str) -> (World, Upstream, String) {
     (world, upstream, key)
 }
 
-/// The body of a turn: everything that was said so far is sent again.
+/// The body of a turn, which repeats all earlier messages.
 fn turn(conversation: usize, turn: usize) -> Value {
     let mut messages = vec![
         json!({"role": "system", "content": "You are the same for everybody."}),
@@ -41,7 +41,7 @@ fn turn(conversation: usize, turn: usize) -> Value {
     json!({"model": "gpt-4o-mini", "messages": messages})
 }
 
-/// Turns of each conversation on each key, by what the upstream was asked.
+/// Turns of each conversation on each key, from the requests that the upstream got.
 fn spread(upstream: &Upstream) -> Vec<[usize; KEYS]> {
     let mut spread = vec![[0; KEYS]; CONVERSATIONS];
     for (key, name) in (0..KEYS).flat_map(|key| {
@@ -55,19 +55,19 @@ fn spread(upstream: &Upstream) -> Vec<[usize; KEYS]> {
     spread
 }
 
-/// Which conversation a turn belongs to.
+/// The conversation that a turn belongs to.
 fn name(body: &[u8]) -> usize {
     let body: Value = serde_json::from_slice(body).unwrap();
     let question = body["messages"][1]["content"].as_str().unwrap();
     question.trim_start_matches("question of ").parse().unwrap()
 }
 
-/// Runs all conversations, some at once, each turn after the one before.
+/// Runs all conversations, some concurrently, each turn after the previous one.
 async fn converse(world: &World, key: &str, headers: bool) {
     stream::iter(0..CONVERSATIONS)
         .for_each_concurrent(8, async |conversation| {
             for at in 0..TURNS {
-                // Short bodies do as well where the name is in a header.
+                // Short bodies suffice if the name is in a header.
                 let body = turn(conversation, if headers { 0 } else { at });
                 let request = world.http.post(world.url("/v1/chat/completions"));
                 let request = request.bearer_auth(key).json(&body);
@@ -123,7 +123,7 @@ async fn a_conversation_leaves_a_key_that_is_unwell_and_no_other_one_moves() {
             .map(|at| upstream.count(&secret(at)))
             .collect::<Vec<_>>()
     };
-    // Which key each of them keeps to.
+    // The key of each conversation.
     let mut homes = Vec::new();
     for name in 0..40 {
         let before = counts();

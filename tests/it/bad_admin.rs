@@ -1,5 +1,5 @@
-//! Wrong input to the administration: each is refused with a documented error, and afterwards
-//! everything is as it was and the books balance.
+//! Invalid input to the administration: each is refused with a documented error. Afterwards nothing has changed and the
+//! books balance.
 
 use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
@@ -9,7 +9,7 @@ use crate::world::{ROOT, World};
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 
-/// Somebody asks for something and is refused.
+/// A request that must be refused.
 struct Case {
     key: String,
     method: Method,
@@ -45,7 +45,7 @@ impl Tree {
         }
     }
 
-    /// All that could have been changed.
+    /// The state that could have changed.
     async fn state(&self) -> Value {
         let mut state = Vec::new();
         for path in [
@@ -86,7 +86,7 @@ impl Tree {
     }
 }
 
-/// Values that a field does not take. They are JSON as it is sent, which need not be valid.
+/// Values that a field rejects. They are JSON as it is sent, which need not be valid.
 fn bad_fields() -> Vec<(String, &'static str)> {
     let mut bad = Vec::new();
     let mut add = |fields: &[&'static str], values: &[&str]| {
@@ -397,7 +397,7 @@ fn request_cases() -> Vec<Case> {
     cases
 }
 
-/// What belongs to others.
+/// Requests for accounts that belong to others.
 fn trespasses(tree: &Tree) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut add = |key: &String, method: Method, path: &str, body: &str, refusal| {
@@ -413,7 +413,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         add(alice, Method::DELETE, &path, "", MISSING);
         add(alice, Method::GET, &path, "", MISSING);
     }
-    // An ancestor, and somebody else's child.
+    // An ancestor, and the child of another.
     add(
         anna,
         Method::PUT,
@@ -433,7 +433,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
     add(bob, Method::GET, "/x-dna/anna", "", MISSING);
     add(bob, Method::GET, "/x-info?user=anna", "", MISSING);
     add(bob, Method::GET, "/x-bill?u=anna", "", MISSING);
-    // Oneself.
+    // The account itself.
     for body in [
         r#"{"CreditGranted":1}"#,
         r#"{"HardLimit":0}"#,
@@ -444,7 +444,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         add(alice, Method::PUT, "/x-users/alice", body, FORBIDDEN);
     }
     add(alice, Method::DELETE, "/x-users/alice", "", FORBIDDEN);
-    // Root's alone.
+    // Only root may do this.
     add(
         alice,
         Method::PUT,
@@ -484,7 +484,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         FORBIDDEN,
     );
     add(alice, Method::GET, "/x-ekey/text", "", FORBIDDEN);
-    // More than there is, less than the parent's.
+    // More than there is, or less than the parent's.
     add(
         alice,
         Method::PUT,
@@ -513,7 +513,7 @@ fn trespasses(tree: &Tree) -> Vec<Case> {
         r#"{"Name":"carol","Email":"c@example.com","CreditGranted":61}"#,
         POOR,
     );
-    // Nobody.
+    // No such account.
     for path in [
         "/x-users",
         "/x-keys",
@@ -545,7 +545,7 @@ async fn wrong_input_is_refused_with_a_documented_error_and_changes_nothing() {
 #[tokio::test]
 async fn concurrent_grants_never_hand_out_more_than_there_is() {
     let tree = Tree::grow().await;
-    // Sixty dollars are left to alice.
+    // Alice has sixty dollars left.
     let grant = |at: usize| {
         let tree = &tree;
         async move {
@@ -570,7 +570,7 @@ async fn concurrent_grants_never_hand_out_more_than_there_is() {
         .await;
     let granted = statuses.iter().filter(|status| **status == 200).count();
     assert!(granted <= 3, "{statuses:?}");
-    // At less than the management minimum the rest is refused for that.
+    // Below the management minimum the rest is refused for that reason.
     assert!(
         statuses
             .iter()

@@ -1,4 +1,4 @@
-//! What clients and operators get wrong: a clear error in the documented shape, and nothing stored.
+//! Mistakes of clients and operators: a clear error in the documented shape, and nothing stored.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ async fn world_with(env: &[(&str, &str)]) -> (World, Upstream, String) {
     (world, upstream, key)
 }
 
-/// Everything an operator can see of what is stored.
+/// All stored state that an operator can see.
 async fn stored(world: &World) -> Vec<Value> {
     let mut all = Vec::new();
     for path in ["/x-keys", "/x-users", "/x-dna", "/x-conf"] {
@@ -125,7 +125,7 @@ async fn a_known_field_of_the_wrong_type_is_refused_by_name() {
         assert!(message.contains(field), "{message}");
     }
     assert_eq!(upstream.seen_all().len(), 0);
-    // What the gateway does not act on is the upstream's to judge.
+    // The upstream judges fields that the gateway does not act on.
     let body = json!({"model": "m", "messages": 7, "temperature": "hot", "tools": {}});
     assert_eq!(
         world
@@ -304,7 +304,7 @@ async fn a_bad_account_is_refused_by_field() {
         .await;
         let message = refused(answer, 400, "invalid_request").await;
         assert!(message.contains(field), "{changes}: {message}");
-        // `Days` is the life of a grant, and an update that grants nothing has none.
+        // `Days` is the lifetime of a grant; an update that grants nothing has none.
         let same_on_update =
             !changes[field].is_null() && !["CreditGranted", "Days"].contains(&field);
         if same_on_update {
@@ -407,7 +407,7 @@ async fn only_root_may_touch_keys_and_settings() {
             .json(&body);
         refused(request.send().await.unwrap(), 403, "forbidden").await;
     }
-    // A stranger's account does not exist for it.
+    // Another customer's account does not exist for it.
     world.add_account("bobby", 50.0).await;
     for method in ["GET", "PUT", "DELETE"] {
         let request = world
@@ -430,7 +430,7 @@ async fn only_root_may_touch_keys_and_settings() {
 
 const HUGE: usize = 100 * 1024 * 1024;
 
-/// Writes a whole body of 100 MB before it looks for an answer, as simple clients do.
+/// Writes a whole body of 100 MB before it reads the response, as simple clients do.
 async fn upload(world: &World, head: &str, piece: &[u8], times: usize, end: &[u8]) -> raw::Answer {
     let mut socket = raw::connect(&world.node.base).await;
     let sending = async {
@@ -449,7 +449,7 @@ async fn upload(world: &World, head: &str, piece: &[u8], times: usize, end: &[u8
     raw::read(&mut socket, "POST").await
 }
 
-/// A body of 100 MB to a path, with its length declared and in chunks: 413 in words either way.
+/// A body of 100 MB to a path, with a declared length and in chunks: both get a documented 413.
 async fn huge_is_refused(path: &str, as_root: bool) {
     let (world, upstream, alice) = world_with(&[]).await;
     let key = if as_root { ROOT } else { &alice };
@@ -561,7 +561,7 @@ async fn a_slow_loris_is_cut_off_and_others_are_served_meanwhile() {
                 match tokio::time::timeout(Duration::from_millis(50), socket.read(&mut buffer))
                     .await
                 {
-                    // A last word (408) is as good as a silent end.
+                    // A final 408 is as good as closing without a response.
                     Ok(Ok(0) | Err(_)) => return,
                     Ok(Ok(_)) => {}
                     Err(_) => {
@@ -604,7 +604,7 @@ async fn a_body_that_stalls_is_refused_with_408() {
             start.elapsed()
         );
     }
-    // Slow but steady is fine.
+    // Slow but steady is accepted.
     let mut socket = raw::connect(&world.node.base).await;
     let body = b"{\"model\":\"gpt-4o\"}";
     let head = format!(
@@ -624,7 +624,7 @@ async fn a_body_that_stalls_is_refused_with_408() {
 async fn a_head_that_is_too_long_or_has_too_many_fields_is_431() {
     let (world, upstream, key) = world_with(&[]).await;
     let bearer = format!("Bearer {key}");
-    // The limit is 64 KiB; how much of a longer head is read before it shows is left to the server.
+    // The limit is 64 KiB. How much of a longer head the server reads before it notices is not specified.
     let (long, longer) = ("x".repeat(65_536), "x".repeat(200_000));
     let names: Vec<_> = (0..300).map(|index| format!("X-Field-{index}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
@@ -641,7 +641,7 @@ async fn a_head_that_is_too_long_or_has_too_many_fields_is_431() {
         .await;
         assert_eq!(answer.status, 431, "{} fields", headers.len());
     }
-    // Who is still sending the body hears of it all the same.
+    // A client that is still sending the body gets the response all the same.
     let headers = [("Authorization", bearer.as_str()), ("X-Long", &long)];
     let body = vec![b' '; 4 * 1024 * 1024];
     let request = raw::request("POST", "/v1/chat/completions", &headers, &body);
@@ -679,7 +679,7 @@ async fn what_is_no_http_is_refused_and_does_no_harm() {
         socket.shutdown().await.unwrap();
         let mut said = Vec::new();
         let reading = socket.read_to_end(&mut said);
-        // A reset is an answer too.
+        // A reset counts as a response too.
         let _read = tokio::time::timeout(Duration::from_secs(5), reading)
             .await
             .expect("the connection stays open");

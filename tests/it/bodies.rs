@@ -1,5 +1,5 @@
-//! Bodies that providers could read otherwise than the gateway does are refused, and compressed ones are read and go
-//! on as they came.
+//! Bodies that providers could parse differently from the gateway are refused. Compressed bodies are parsed and
+//! forwarded unchanged.
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ async fn post(
     raw::exchange(&world.node.base, &request).await
 }
 
-/// What is refused, with this status and code.
+/// Asserts that a body is refused with this status and code.
 async fn refused(
     to: (&World, &str),
     target: &str,

@@ -1,5 +1,5 @@
-//! The books as an operator and a bookkeeper see them: `proxyxai verify` and `proxyxai export` over the store
-//! of a gateway that runs, `/x-bill.csv` and `/x-ledger.csv` over HTTP.
+//! The books as an operator and an accountant see them: `proxyxai verify` and `proxyxai export` on the store of a
+//! running gateway, `/x-bill.csv` and `/x-ledger.csv` over HTTP.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const USAGE_HEAD: &str =
     "time,account,name,request,path,model_asked,model_used,status,cost,corrected_cost,measure,";
 
-/// A gateway with an account that has called twice; the account's key.
+/// A gateway with an account that has made two calls; returns the account's key.
 async fn busy() -> (World, Upstream, String) {
     let (world, upstream) = (World::start().await, Upstream::start().await);
     world.add_key(UP, &upstream.base).await;
@@ -27,7 +27,7 @@ async fn busy() -> (World, Upstream, String) {
     (world, upstream, key)
 }
 
-/// Runs `proxyxai …` over the store of a world: exit code, output, messages.
+/// Runs `proxyxai …` on the store of a world. Returns exit code, output and messages.
 fn run(world: &World, arguments: &[&str]) -> (i32, String, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_proxyxai"))
         .args(arguments)
@@ -43,7 +43,7 @@ fn run(world: &World, arguments: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// Does something to the books behind the gateway's back.
+/// Changes the books directly in the database.
 async fn meddle(world: &World, sql: &str) {
     let file = || format!("sqlite:{}/proxyxai.db", world.dir().display());
     let url = world.database_url().map_or_else(file, ToOwned::to_owned);
@@ -56,7 +56,7 @@ async fn meddle(world: &World, sql: &str) {
 #[tokio::test]
 async fn verify_names_the_row_that_was_changed_by_hand() {
     let (mut world, _upstream, _key) = busy().await;
-    // Beside the gateway that runs.
+    // While the gateway runs.
     let (code, out, log) = run(&world, &["verify"]);
     assert_eq!(code, 0, "{out}{log}");
     assert!(
@@ -120,7 +120,7 @@ async fn exports_give_the_same_lines_over_http_and_on_the_command_line() {
         ledger.contains(",grant,grant:1>2,account,2,alice,10.000000000\r\n"),
         "{ledger}"
     );
-    // What every posting moved adds up to nothing.
+    // The amounts of each posting sum to zero.
     let nanos = |line: &str| -> i64 {
         let amount = line.rsplit(',').next().unwrap();
         amount.replacen('.', "", 1).parse().unwrap()
@@ -128,7 +128,7 @@ async fn exports_give_the_same_lines_over_http_and_on_the_command_line() {
     let sum: i64 = ledger.split_terminator("\r\n").skip(1).map(nanos).sum();
     assert_eq!(sum, 0, "{ledger}");
     let (code, out, log) = run(&world, &["export", "ledger"]);
-    // The gateway may have moved leases in between; what was there stays as it was.
+    // The gateway may have moved leases in between; earlier entries stay the same.
     assert_eq!(code, 0, "{log}");
     assert!(out.starts_with(&ledger), "{out}");
     let none = run(
@@ -157,13 +157,13 @@ async fn exports_give_the_same_lines_over_http_and_on_the_command_line() {
     assert_ne!(wrong.0, 0);
     assert!(wrong.2.contains("--from is after --to"), "{wrong:?}");
 
-    // An account reads its own calls and nobody's ledger; days are days.
+    // An account may read its own calls but not the ledger; days must be valid.
     let asked = async |path: &str, key: &str| {
         let ask = world.http.get(world.url(path)).bearer_auth(key);
         ask.send().await.unwrap()
     };
     let own = asked("/x-bill.csv", &key).await.text().await.unwrap();
-    // The last columns are what calls cost whoever runs the gateway, and which keys were asked.
+    // The last columns are the operator's expense and the keys that were tried.
     let told = usage.lines().map(|line| {
         let kept = line.rsplit_once(',').unwrap().0;
         kept.rsplit_once(',').unwrap().0

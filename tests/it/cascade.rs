@@ -198,7 +198,7 @@ async fn two_nodes_that_lead_to_each_other_answer_with_an_error_and_soon() {
         start.elapsed()
     );
     assert!(answer.status().is_server_error(), "{}", answer.status());
-    // The key that leads in a circle is not given up for it.
+    // The key that forms a loop is not disabled for it.
     assert_eq!(one.read("/x-conf").await["DisabledKeys"], json!([]));
 }
 
@@ -289,12 +289,12 @@ async fn a_key_whose_account_above_is_out_of_credit_sleeps_and_is_not_disabled()
     let conf = lower.read("/x-conf").await;
     assert_eq!(conf["DisabledKeys"], json!([]), "{conf}");
     assert_eq!(upstream.count(UP), 0);
-    // With a second key the client notices nothing.
+    // With a second key the client sees no error.
     let spare = "sk-spare-bbbbbbbbbbbbbbbbbbbbbb";
     upstream.script(spare, Script::Chat);
     lower.add_key(spare, &upstream.base).await;
     assert_eq!(lower.chat(&key, "house").await.status(), 200);
-    // Credit above and a reload here bring the key back.
+    // Credit on the upper node and a reload on the lower one bring the key back.
     upper.change("reseller", json!({"CreditGranted": 50})).await;
     lower.conf(json!({"LoadKeys": true})).await;
     for _ in 0..2 {

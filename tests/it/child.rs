@@ -1,5 +1,5 @@
-//! A child is never more than its parent: in models, levels, switches and the month's limit, when it is set and when
-//! it is used. Windows are in `windows`.
+//! A child is never allowed more than its parent: in models, levels, switches and the month's limit, both when set and
+//! when used. Windows are in `windows`.
 
 use serde_json::{Value, json};
 
@@ -15,9 +15,9 @@ const DEAR: &str = "sk-upstream-dear-bbbbbbbbbbbbbbbbbb";
 struct Rig {
     world: World,
     upstream: Upstream,
-    /// Of alice, who belongs to root.
+    /// Key of alice, a child of root.
     alice: String,
-    /// Of berta, who belongs to alice.
+    /// Key of berta, a child of alice.
     berta: String,
 }
 
@@ -44,7 +44,7 @@ impl Rig {
         }
     }
 
-    /// What alice says of berta's; the refusal, if it is one.
+    /// Changes berta as alice. Returns the error message if it is refused.
     async fn set(&self, body: Value) -> Option<String> {
         let put = self.world.http.put(self.world.url("/x-users/berta"));
         let answer = put
@@ -155,7 +155,7 @@ async fn a_parent_that_is_narrowed_narrows_its_children_with_the_next_call() {
         rig.world.change("alice", json!({"AllowLevels": "*"})).await;
         assert_ne!(rig.chat("gpt-4o").await, 200, "{own}");
         assert_eq!(rig.upstream.count(DEAR), 1, "{own}");
-        // Nor does what bounds it stand in the way of other changes.
+        // Limits from above do not prevent other changes.
         assert_eq!(rig.set(json!({"Alias": "B"})).await, None);
     }
 }

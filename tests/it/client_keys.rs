@@ -1,5 +1,4 @@
-//! Client keys that an account has beside its first one: what each may do and spend by itself, over data planes, kills
-//! and time.
+//! Further client keys of an account: what each may do and spend by itself, over data planes, kills and time.
 
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use crate::{
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
-/// Only output costs, so that a call which uses all it may costs exactly what was set aside for it.
+/// Only output costs, so a call that uses all it may costs exactly what was reserved for it.
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":0,"OutputText":100000},"other":{"InputText":0,"OutputText":100000}}}"#;
-/// Seven tokens.
+/// The price of seven tokens.
 const CALL: f64 = 0.7;
 const ENV: [(&str, &str); 4] = [
     ("NODE_TOKEN", TOKEN),
@@ -30,7 +29,7 @@ const ENV: [(&str, &str); 4] = [
 struct Rig {
     world: World,
     upstream: Upstream,
-    /// The first key of alice.
+    /// Alice's first key.
     first: String,
 }
 
@@ -57,7 +56,7 @@ impl Rig {
         request.send().await.unwrap()
     }
 
-    /// A further key of alice's: its id and its secret.
+    /// Creates a further key of alice. Returns its id and secret.
     async fn further(&self, body: Value) -> (i64, String) {
         let answer = self
             .ask(Method::POST, "/x-self/keys", &self.first, body)
@@ -81,7 +80,7 @@ impl Rig {
         self.world.read(&path).await
     }
 
-    /// Waits until so many calls of a key are posted, and says what they have cost.
+    /// Waits until this many calls of a key are posted, and returns their cost.
     async fn spent(&self, id: i64, calls: usize) -> f64 {
         let what = format!("{calls} calls of the key are posted");
         until(&what, async || self.row(id).await["Requests"] == calls).await;
@@ -132,7 +131,7 @@ async fn a_further_key_makes_calls_of_its_account_and_they_are_told_apart() {
         csv.lines().any(|line| line.contains(&format!(",{id},"))),
         "{csv}"
     );
-    // The secret is nowhere but in the answer that told it.
+    // The secret appears only in the response that created it.
     assert!(!rig.world.node.log().contains(&secret[6..]));
     rig.world.grpc().verify_books().await;
 }
@@ -228,7 +227,7 @@ async fn a_key_stops_when_it_is_off_expired_or_deleted_and_a_stream_goes_on() {
     assert!(told.contains("has expired"), "{told}");
     let text = open.text().await.unwrap();
     assert_eq!(text.matches("\"content\":\"a\"").count(), 12, "{text}");
-    // Each change is in use when it is answered.
+    // Each change is in effect when its response arrives.
     rig.change(id, json!({"ExpiresAt": ""})).await;
     assert_eq!(rig.world.chat(&secret, "house").await.status(), 200);
     rig.change(id, json!({"Status": false})).await;
@@ -256,7 +255,7 @@ async fn a_key_stops_when_it_is_off_expired_or_deleted_and_a_stream_goes_on() {
 #[tokio::test]
 async fn requests_of_a_key_are_counted_by_themselves() {
     let rig = Rig::start().await;
-    // One minute may end in between.
+    // A minute may end in between.
     let (_, secret) = rig.further(json!({"Name": "ci", "RPM": 3})).await;
     let mut statuses = Vec::new();
     for _ in 0..8 {
@@ -276,7 +275,7 @@ async fn requests_of_a_key_are_counted_by_themselves() {
     }
 }
 
-/// Statuses of so many calls with a key at once, spread over nodes.
+/// Statuses of this many concurrent calls with a key, spread over nodes.
 async fn rush(nodes: &[&Node], http: &reqwest::Client, key: &str, calls: usize) -> Vec<u16> {
     let call = |at: usize| {
         let base = &nodes[at % nodes.len()].base;
@@ -371,7 +370,7 @@ async fn a_key_spends_its_limit_and_nothing_beyond_over_two_data_planes() {
     assert_eq!(first + second, 40);
     let spent = rig.spent(id, 40).await;
     assert!((spent - 40.0 * CALL).abs() < 1e-6, "{spent}");
-    // What one of them learns of a key, both do before it is answered.
+    // A change of a key is in effect on both nodes before its response arrives.
     rig.change(id, json!({"Status": false})).await;
     for plane in [&one, &two] {
         let answer = plane.node.chat(http, &secret, "house").await;
@@ -392,7 +391,7 @@ async fn the_former_secret_makes_calls_until_the_overlap_is_over() {
     for key in [&*rig.first, fresh] {
         assert_eq!(rig.world.chat(key, "house").await.status(), 200);
     }
-    // It is the new one alone that administrates.
+    // Only the new key may use the administration.
     refused(
         rig.ask(Method::GET, "/x-self/keys", &rig.first, json!({}))
             .await,

@@ -1,5 +1,5 @@
-//! Credit on lease: accounts spend what they have and nothing beyond, however many calls come at once
-//! and over however many data planes.
+//! Credit leases: accounts spend what they have and nothing beyond, with any number of concurrent calls and data
+//! planes.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
-/// Only output costs, so that a call which uses all it may costs exactly what was set aside for it.
+/// Only output costs, so a call that uses all it may costs exactly what was reserved for it.
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":0,"OutputText":100000}}}"#;
-/// Seven tokens.
+/// The price of seven tokens.
 const CALL: f64 = 0.7;
 const CALL_NANOS: i64 = 700_000_000;
 const CALLS: usize = 512;
-/// A busy machine hands credit on slowly, and that is no reason to refuse.
+/// A busy machine moves credit slowly, which must not cause a refusal.
 const PATIENT: (&str, &str) = ("CREDIT_WAIT_MS", "60000");
 const ENV: [(&str, &str); 5] = [
     ("NODE_TOKEN", TOKEN),
@@ -38,7 +38,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// No data plane beside control means both in one process.
+    /// Without a data plane beside control, both run in one process.
     async fn open(planes: usize, credit: f64) -> Self {
         let control = if planes == 0 {
             World::with(&ENV).await
@@ -64,7 +64,7 @@ impl Shop {
         }
     }
 
-    /// Statuses of so many calls at once, spread over the data planes.
+    /// Statuses of this many concurrent calls, spread over the data planes.
     async fn rush(&self, calls: usize, max_tokens: u64) -> Vec<u16> {
         let bases: Vec<&str> = match self.planes.as_slice() {
             [] => vec![&self.control.node.base],
@@ -103,7 +103,7 @@ impl Shop {
             .await
     }
 
-    /// What is left once all is posted, and the books balance.
+    /// The remaining credit once all calls are posted; checks that the books balance.
     async fn left(&self, served: usize) -> f64 {
         self.control.posted("alice", served as u64).await;
         self.control.grpc().verify_books().await;
@@ -123,7 +123,7 @@ fn count(statuses: &[u16], status: u16) -> usize {
     statuses.iter().filter(|seen| **seen == status).count()
 }
 
-/// Calls that cost all they may, against credit for a number of them and a half.
+/// Calls that cost the most they may, with credit for a number of them and a half.
 async fn nobody_spends_what_is_not_there(planes: usize) {
     let shop = Shop::open(planes, 50.5 * CALL).await;
     let statuses = shop.rush(CALLS, 7).await;
@@ -153,7 +153,7 @@ async fn over_four_data_planes_concurrent_calls_never_spend_more_than_there_is()
     nobody_spends_what_is_not_there(4).await;
 }
 
-/// Calls that cost a tenth of what they may: what they did not use serves others.
+/// Calls that cost a tenth of what they may: the unused part serves other calls.
 async fn credit_that_was_only_held_serves_others(planes: usize) {
     let shop = Shop::open(planes, 50.5 * CALL).await;
     let statuses = shop.rush(CALLS, 70).await;
@@ -180,7 +180,7 @@ async fn over_four_data_planes_nobody_is_refused_for_what_others_only_hold() {
 #[tokio::test]
 async fn a_call_that_costs_more_than_it_may_is_charged_and_blocks_the_next() {
     let shop = Shop::open(0, 1.0).await;
-    // Each asks for one token and gets seven of an upstream that does not care.
+    // Each asks for one token and gets seven from an upstream that ignores the limit.
     assert_eq!(shop.rush(2, 1).await, [200; 2]);
     let left = shop.left(2).await;
     assert!((left - (1.0 - 2.0 * CALL)).abs() < 1e-9, "{left}");
@@ -206,7 +206,7 @@ async fn a_call_that_nothing_covers_is_refused_at_once_and_says_how_much_it_may_
         text.contains("$1.1") && text.contains("alice has $1,"),
         "{text}"
     );
-    // Less is covered.
+    // A smaller call is covered.
     assert_eq!(shop.rush(1, 10).await, [200]);
 }
 
@@ -222,8 +222,8 @@ async fn the_months_limit_holds_across_data_planes() {
     assert!(shop.left(served).await > 90.0);
 }
 
-/// Calls let in at one price of the account's are paid in the units it has at their end, and what they
-/// will cost is kept from calls that come meanwhile.
+/// Calls admitted at one price of the account are charged in its units at their end. Their future cost is kept from
+/// calls that come meanwhile.
 #[tokio::test]
 async fn no_credit_is_missing_for_calls_under_way_while_rates_double() {
     let shop = Shop::open(2, 20.0 * CALL).await;
@@ -238,7 +238,7 @@ async fn no_credit_is_missing_for_calls_under_way_while_rates_double() {
     };
     let (before, after) = tokio::join!(shop.rush(8, 7), rise);
     assert_eq!(before, [200; 8]);
-    // Of 40 calls' worth, 16 were spoken for.
+    // Of credit for 40 calls, 16 were reserved.
     let served = count(&after, 200);
     assert_eq!(served + count(&after, 402), 30, "{after:?}");
     assert!((1..=12).contains(&served), "{served}");
@@ -255,7 +255,7 @@ async fn an_operator_gets_back_what_data_planes_have_on_lease() {
     let shop = Shop::open(2, 100.0).await;
     assert_eq!(shop.rush(8, 7).await, [200; 8]);
     let left = shop.left(8).await;
-    // All of it, although slices of it are on lease.
+    // All of it, although parts of it are leased.
     shop.control
         .change("alice", json!({"CreditGranted": -left}))
         .await;
@@ -287,7 +287,7 @@ async fn a_deleted_account_gives_back_what_is_on_lease() {
     refused(answer, 401, "invalid_api_key").await;
 }
 
-/// A reseller with $100, and an account below it with so much: their keys.
+/// A reseller with $100 and an account below it with `credit`: their keys.
 async fn resold(shop: &Shop, credit: f64) -> (String, String) {
     let reseller = shop.control.add_account("reseller", 100.0).await;
     let made = shop
@@ -331,7 +331,7 @@ async fn deleting_an_account_with_a_call_under_way_refunds_what_the_call_cannot_
     };
     let (answer, after) = tokio::join!(call, deletion);
     assert_eq!(answer.unwrap().status(), 200);
-    // Closing costs $0.2.
+    // Closing an account costs $0.2.
     let all = 100_000_000_000 - 200_000_000;
     assert_eq!(after, all - 2 * CALL_NANOS);
     let settled = async || nanos().await == all - CALL_NANOS;
@@ -344,7 +344,7 @@ async fn a_data_plane_that_dies_or_stops_loses_no_credit() {
     let mut shop = Shop::open(2, 2.0 * CALL).await;
     assert_eq!(shop.rush(1, 7).await, [200]);
     shop.left(1).await;
-    // Killed with a lease: it finds it again.
+    // Killed with a lease: after the restart it has the lease again.
     shop.planes[0].node.kill().await;
     shop.planes[0].restart().await;
     let both = shop.planes.len();
@@ -352,7 +352,7 @@ async fn a_data_plane_that_dies_or_stops_loses_no_credit() {
     assert_eq!(shop.rush(1, 7).await, [200]);
     let left = shop.left(2).await;
     assert!(left.abs() < 1e-9);
-    // Stopped: everything goes back before it ends, so the other one can spend it.
+    // Stopped: it returns all leases before it ends, so the other one can spend the credit.
     shop.control
         .change("alice", json!({"CreditGranted": CALL}))
         .await;
@@ -375,7 +375,7 @@ async fn without_control_a_data_plane_spends_what_it_has_on_lease_and_no_more() 
     shop.left(1).await;
     shop.control.kill().await;
     let mut served = 1;
-    // It has a slice for some calls, and then says that control's word is missing.
+    // It has a slice for some calls, and then reports that control is unreachable.
     let statuses = shop.rush(CALLS, 7).await;
     served += count(&statuses, 200);
     assert!(served > 2 && served < 100, "{statuses:?}");
@@ -409,7 +409,7 @@ async fn the_metrics_tell_what_is_on_lease_and_by_how_much_it_may_be_exceeded() 
         leased > 0.0 && leased < 1000.0 && held == 0.0,
         "{leased} {held}"
     );
-    // Every call said how long its answer may be, and kept to it.
+    // Every call limited the length of its response and kept to it.
     assert!(metric("overspend_bound_usd").await.abs() < 1e-9);
     assert!(metric("overspend_usd").await.abs() < 1e-9);
     assert_eq!(shop.rush(1, 1).await, [200]);

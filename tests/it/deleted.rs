@@ -1,4 +1,4 @@
-//! Accounts that are deleted, or taken from, while calls of theirs are under way.
+//! Accounts that are deleted, or lose credit, during their in-flight calls.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
-/// A call costs $0.7, which is also what it holds.
+/// A call costs $0.7, which is also its hold.
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":0,"OutputText":100000}}}"#;
 const ENV: [(&str, &str); 5] = [
     ("NODE_TOKEN", TOKEN),
@@ -27,12 +27,12 @@ struct Shop {
     plane: Plane,
     upstream: Upstream,
     boss: String,
-    /// A child of the former.
+    /// Key of a child of the former.
     alice: String,
 }
 
 impl Shop {
-    /// Calls take so long.
+    /// Every call takes this long.
     async fn open(pause: Duration, more: &[(&str, &str)]) -> Self {
         let env: Vec<_> = ENV.into_iter().chain(more.iter().copied()).collect();
         let (control, upstream) = (World::control(&env).await, Upstream::start().await);
@@ -61,7 +61,7 @@ impl Shop {
         }
     }
 
-    /// Begins a call of alice and returns when it is at the provider.
+    /// Starts a call of alice and returns when it has reached the provider.
     async fn begin(&self) -> tokio::task::JoinHandle<u16> {
         let before = self.upstream.count(UP);
         let body = json!({
@@ -121,7 +121,7 @@ async fn deleting_an_account_with_a_call_under_way_refunds_only_what_the_call_ca
     let refund = number("Refund");
     assert!((refund + number("Pending") - 99.8).abs() < 1e-6, "{gone}");
     shop.control.grpc().verify_books().await;
-    // The key is gone at once.
+    // The key is invalid at once.
     let key = shop.alice.clone();
     assert_eq!(
         shop.plane

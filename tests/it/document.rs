@@ -1,4 +1,4 @@
-//! `/openapi.json` of running gateways: each serves what its own document tells of, and tells of what it serves.
+//! `/openapi.json` of running gateways: each serves exactly what its own document describes.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ fn operations(document: &Value) -> Operations {
     each.collect()
 }
 
-/// What the document at an address tells of, once each of it has been found to be there.
+/// The operations that the document at an address describes, after checking that each exists.
 async fn served(http: &reqwest::Client, base: &str) -> Operations {
     let answer = http.get(format!("{base}/openapi.json")).send().await;
     let answer = answer.unwrap();
@@ -41,7 +41,7 @@ async fn served(http: &reqwest::Client, base: &str) -> Operations {
         let status = answer.status().as_u16();
         let needs_key =
             !document["paths"][path][method.as_str().to_ascii_lowercase()]["security"].is_null();
-        // Without a key nobody is told more.
+        // Without a key a protected operation always gets 401.
         let wanted = if needs_key {
             status == 401
         } else {

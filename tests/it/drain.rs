@@ -1,5 +1,5 @@
-//! What is open when the time for it is over: it ends with a word that its client understands, or breaks, but
-//! never looks complete, and it holds nothing up.
+//! Calls that are open at the end of the drain: each ends with an error that its client understands, or breaks, but
+//! never looks complete, and none delays the shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ fn asked(path: &str, key: &str) -> Bytes {
     raw::request("POST", path, &headers, body)
 }
 
-/// Begins a call on each path, ends the gateway once all are under way, and gives what the clients got.
+/// Starts a call on each path, stops the gateway once all are in flight, and returns what the clients got.
 async fn stopped_under_way(
     world: &mut World,
     upstream: &Upstream,
@@ -65,7 +65,7 @@ async fn stopped_under_way(
         upstream.open() == paths.len()
     })
     .await;
-    // What the upstream has said by now has time to arrive.
+    // Gives what the upstream has sent time to arrive.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let start = Instant::now();
     world.node.signal("TERM");
@@ -80,7 +80,7 @@ async fn stopped_under_way(
     answers
 }
 
-/// Statuses and measures of the calls on record after a restart.
+/// Statuses and measures of the recorded calls after a restart.
 async fn on_record(world: &mut World, calls: usize) -> Vec<(i32, Measure)> {
     world.restart().await;
     until("the calls are on record", async || {
@@ -167,7 +167,7 @@ async fn a_call_without_an_answer_at_the_end_of_the_drain_gets_a_503_of_its_dial
         let answers = stopped_under_way(&mut world, &upstream, (&paths, &key)).await;
         for (path, answer) in paths.into_iter().zip(&answers) {
             if answer.status == 200 {
-                // To Messages that event is an answer.
+                // For Messages this event is a response.
                 is_the_shutdown(path, &error_event(&answer.body, path).1);
                 continue;
             }

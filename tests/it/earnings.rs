@@ -1,4 +1,4 @@
-//! What calls earn, hop by hop, what callers count them under, and the bill that each record shows.
+//! Earnings of calls, node by node, their tags, and the bill in each record.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
 const PATH: &str = "/v1/chat/completions";
 
-/// A world with a price of `house` and a key with a rule of what it costs.
+/// A world with a price of `house` and a key with a price rule.
 async fn priced(secret: &str, provider: &str, price: Value) -> World {
     let world = World::with(&[("PRICING", PRICING)]).await;
     let config = json!({ "price": price });
@@ -54,7 +54,7 @@ async fn each_node_of_a_cascade_knows_its_own_margin() {
     assert_eq!(lower.chat(&alice, "house").await.status(), 200);
     lower.posted("alice", 1).await;
     upper.posted("reseller", 1).await;
-    // 11 × $2.5 and 7 × $10 for a million of them.
+    // 11 × $2.5 and 7 × $10 per million.
     for by in ["key", "provider", "model", "account", "day", "level"] {
         assert_eq!(earned(&lower, by).await, [195_000, 97_500, 97_500]);
         assert_eq!(earned(&upper, by).await, [97_500, 58_500, 39_000]);

@@ -1,4 +1,4 @@
-//! What holds before anybody asks what a request wants: framing, hosts, protocols, ports, and files that may not grow.
+//! Checks that precede the handling of a request: framing, hosts, protocols, ports, and files at their size limit.
 
 use std::{
     process::Command,
@@ -43,7 +43,7 @@ async fn a_websocket_is_refused_at_once_and_never_asked_for_as_something_else() 
         let ask = format!(
             "{line} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n\r\n"
         );
-        // Its connection goes on.
+        // The connection stays open.
         for _ in 0..2 {
             socket.write_all(ask.as_bytes()).await.unwrap();
             let answer = raw::read(&mut socket, "GET").await;
@@ -60,7 +60,7 @@ async fn a_websocket_is_refused_at_once_and_never_asked_for_as_something_else() 
         }
     }
     assert!(upstream.seen(UP).is_empty());
-    // What may be ignored is.
+    // What may be ignored is ignored.
     let body = r#"{"model":"gpt-4o","messages":[]}"#;
     let headers = [
         ("Authorization", key.as_str()),
@@ -152,7 +152,7 @@ async fn what_two_readers_could_take_apart_differently_is_refused_by_every_serve
             let answer = said(&world.node.base, &format!("{head}\r\n{body}")).await;
             assert_eq!(answer.status, 400, "{head}");
         }
-        // Not the first request of its connection either.
+        // Nor is a later request on the connection.
         let mut socket = raw::connect(&world.node.base).await;
         let fine = format!(
             "POST /x-conf HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ROOT}\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{{\"LoadKeys\":true}}\r\n0\r\n\r\n"
@@ -239,7 +239,7 @@ async fn a_port_alone_is_open_to_both_families_and_every_announced_address_is_a_
 async fn a_file_that_may_not_grow_ends_a_write_and_not_the_gateway() {
     let world = World::start().await;
     if world.database_url().is_some() {
-        // What cannot grow is another process's file.
+        // With a database server, the file belongs to another process.
         return;
     }
     let limit = |bytes: &str| {
@@ -289,7 +289,7 @@ async fn metrics_need_a_key_except_on_an_address_of_their_own() {
     ] {
         assert_eq!(asked(key).await, status, "{key}");
     }
-    // It reads nothing else.
+    // The metrics token is good for nothing else.
     assert_eq!(world.chat(token, "gpt-4o").await.status(), 401);
     let out = world.node.out();
     let own = out
@@ -392,7 +392,7 @@ async fn no_key_goes_where_clouds_tell_their_hosts_secrets_nor_to_private_addres
     let moved = moved.json(&json!({"Provider": "http://169.254.169.254"}));
     assert_eq!(world.root(moved).await.status(), 400);
     assert_eq!(world.chat(ROOT, "gpt-4o").await.status(), 200);
-    // What stands in the storage is not called any more.
+    // A stored key is not used any more.
     world.stop().await;
     world.set("PROVIDER_PRIVATE", "refuse");
     world.restart().await;

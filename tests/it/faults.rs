@@ -1,6 +1,7 @@
-//! The fault matrix: whatever goes wrong at a provider, streamed or not, with another key in the pool or
-//! without. While there is one, a client sees no fault that came before the first byte; after it, it gets
-//! what its protocol has for a failed answer. Each call is charged for what it got.
+//! The fault matrix: all kinds of provider faults, streamed or not, with another key in the pool or without.
+//!
+//! With another key, a client sees no fault from before the first byte. After it, the client gets its protocol's form
+//! of a failed response. Each call is charged for what it got.
 
 use std::{
     sync::Mutex,
@@ -22,36 +23,36 @@ use crate::{
 struct Fault {
     name: &'static str,
     at: At,
-    /// What the provider does, for a call that is streamed and for one that is not.
+    /// The provider's steps, for a streamed call and for one that is not.
     does: fn(stream: bool) -> Vec<Step>,
-    /// What becomes of either.
+    /// The outcome of either.
     then: [Then; 2],
 }
 
-/// Where a provider is.
+/// Where the provider is.
 #[derive(Clone, Copy, PartialEq)]
 enum At {
     Http,
-    /// The steps come at once, in the place of TLS's first message.
+    /// The steps replace TLS's first message.
     Tls,
-    /// Nobody listens.
+    /// Nothing listens there.
     Nowhere,
 }
 
-/// What becomes of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy)]
 enum Then {
-    /// Another key answers it. Without one, the client gets this status, and this `Retry-After`.
+    /// Another key serves it. Without one, the client gets this status, and this `Retry-After`.
     Elsewhere(u16, [u64; 2]),
-    /// It had begun, so it ends as its protocol says: an error event, or a broken body.
+    /// The response had begun, so it ends as its protocol demands: with an error event, or a broken body.
     CutInWords,
     Broken,
-    /// Nothing is wrong with it.
+    /// The call succeeds.
     Fine,
 }
 use Then::{Broken, CutInWords, Elsewhere, Fine};
 
-/// Calls that rest by the gateway's own rule are told a second, or none when nobody knows.
+/// `Retry-After` of calls that the gateway's own cool-down refuses: one second, or none if the time is unknown.
 const SOON: [u64; 2] = [0, 1];
 const HALF_MINUTE: [u64; 2] = [27, 30];
 
@@ -68,9 +69,9 @@ const JSON_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 const EVENTS_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}";
-/// No cell may take longer.
+/// The most time for one cell.
 const CELL_MAX: Duration = Duration::from_secs(6);
-/// What the gateway's memory may grow by, whatever it is sent.
+/// The most that the gateway's memory may grow by.
 const GROWTH_KIB_MAX: u64 = 160 * 1024;
 
 fn send(text: impl Into<Bytes>) -> Step {
@@ -81,7 +82,7 @@ fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-/// A whole answer, as one piece.
+/// A whole response, in one piece.
 fn whole(stream: bool) -> String {
     if stream {
         let events: String = EVENTS.map(chunk).concat();
@@ -91,7 +92,7 @@ fn whole(stream: bool) -> String {
     }
 }
 
-/// Head and first part of an answer, after which something happens.
+/// Head and first part of a response, followed by `then`.
 fn begun(stream: bool, then: Vec<Step>) -> Vec<Step> {
     let start = if stream {
         format!(
@@ -109,13 +110,13 @@ fn begun(stream: bool, then: Vec<Step>) -> Vec<Step> {
     [vec![send(start), pause], then].concat()
 }
 
-/// The head of an answer, after which something happens.
+/// The head of a response, followed by `then`.
 fn headed(stream: bool, framing: &str, then: Vec<Step>) -> Vec<Step> {
     let head = if stream { EVENTS_HEAD } else { JSON_HEAD };
     [vec![send(format!("{head}{framing}"))], then].concat()
 }
 
-/// A rate limit with a hint in its head, and one in its body.
+/// A rate limit with a retry hint in its head, and one in its body.
 fn limited(hint: &str, body: &str) -> Vec<Step> {
     let length = body.len();
     vec![send(format!(
@@ -153,7 +154,7 @@ const fn tls(name: &'static str, does: fn(bool) -> Vec<Step>) -> Fault {
     }
 }
 
-/// Rows of what happens before there is an answer.
+/// Faults before a response.
 const BEFORE: [Fault; 27] = [
     Fault {
         name: "refuse",
@@ -338,7 +339,7 @@ const BEFORE: [Fault; 27] = [
 
 const ERROR: &str = r#"{"error":{"message":"The server had an error","type":"server_error","code":"server_error"}}"#;
 
-/// Rows of answers that begin well.
+/// Faults after a response that begins well.
 const AFTER: [Fault; 20] = [
     fault(
         "headers, then a hang",
@@ -535,7 +536,7 @@ const AFTER: [Fault; 20] = [
     fault("none", |stream| vec![send(whole(stream))], both(Fine)),
 ];
 
-/// Levels, one for each account; cells of different accounts run beside each other.
+/// One level for each account; cells of different accounts run concurrently.
 const SLOTS: usize = 10;
 
 struct Bench {
@@ -551,7 +552,7 @@ struct Cell {
     fault: &'static Fault,
     row: usize,
     stream: bool,
-    /// Whether another key of the pool is good.
+    /// Whether another key of the pool works.
     rescue: bool,
 }
 
@@ -599,7 +600,7 @@ impl Cell {
     }
 }
 
-/// What the faulty provider does with a request.
+/// The steps of the faulty provider for a request.
 fn misbehave(request: &Message) -> Vec<Step> {
     let bearer = request.text("authorization");
     let mut parts = bearer.trim_start_matches("Bearer sk-fault-").split('-');
@@ -611,12 +612,12 @@ fn misbehave(request: &Message) -> Vec<Step> {
 impl Bench {
     async fn start() -> (Self, Vec<String>) {
         let settings = [
-            // Keys come and go; each has to be known, however busy the machine is.
+            // Keys come and go; each has to be published, even on a busy machine.
             ("PUBLISH_WAIT_MS", "10000"),
             ("CONNECT_TIMEOUT_MS", "400"),
             ("FIRST_BYTE_TIMEOUT_MS", "600"),
             ("IDLE_TIMEOUT_MS", "600"),
-            // A key sleeps for a second, which is not waited for.
+            // A key cools down for a second, which the gateway must not wait for.
             ("RETRY_DEADLINE_MS", "970"),
         ];
         let world = World::with(&settings).await;
@@ -654,8 +655,7 @@ impl Bench {
         assert_eq!(gone.status(), 200, "{}", gone.text().await.unwrap());
     }
 
-    /// Makes one call and checks everything of it; gives the record that it left, none when something
-    /// is wrong.
+    /// Makes one call and checks everything about it. Returns its record, or `None` if a check fails.
     async fn run(&self, slot: usize, key: &str, cell: Cell) -> Option<UsageRecord> {
         let tls = match cell.fault.at {
             At::Tls => Some(Wire::blurting((cell.fault.does)(cell.stream)).await),
@@ -674,7 +674,7 @@ impl Bench {
             None
         };
         let called = self.call(slot, key, cell, (faulty, rescue));
-        // All that is wrong in the matrix is told at once.
+        // All failures of the matrix are reported together.
         let record = std::panic::AssertUnwindSafe(called).catch_unwind().await;
         for id in [Some(faulty), rescue].into_iter().flatten() {
             self.remove(id).await;
@@ -715,7 +715,7 @@ impl Bench {
         }
     }
 
-    /// The most memory it has had, in KiB.
+    /// Peak memory of the gateway, in KiB.
     fn peak(&self) -> u64 {
         let status = format!("/proc/{}/status", self.world.node.pid());
         let status = std::fs::read_to_string(status).unwrap();
@@ -804,7 +804,7 @@ fn check_record(cell: Cell, record: &UsageRecord, (faulty, rescue): (i64, Option
         (CutInWords | Broken, _) => {
             assert_eq!((status, key, tries), (200, faulty, 1), "{name}");
             assert_eq!(record.measure(), Measure::Partial, "{name}");
-            // No text had come of the one that is not streamed.
+            // The one that is not streamed had delivered no text.
             assert!(
                 tokens.input > 0 && (tokens.output > 0) == cell.stream,
                 "{name}: {tokens:?}"
@@ -842,7 +842,7 @@ async fn no_fault_before_the_first_byte_is_seen_while_a_key_is_good_and_each_cal
             return records;
         }
         let spent: i64 = records.iter().map(|record| record.cost_nanos).sum();
-        // What nobody answered is on record, and counts as no request.
+        // Calls without a response are recorded but do not count as requests.
         let answered = records.iter().filter(|record| record.status == 200);
         let answered = answered.count() as u64;
         let account = bench.world.posted(&account(slot), answered).await;

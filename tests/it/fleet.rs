@@ -1,4 +1,4 @@
-//! The roles apart: one control plane, two data planes.
+//! The separate roles: one control plane, two data planes.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Plane {
         Self { node, dir, env }
     }
 
-    /// Starts it again on the port it had.
+    /// Restarts it on the same port.
     pub async fn restart_in_place(&mut self) {
         let listen = self.node.base.trim_start_matches("http://").to_owned();
         self.env.push(("LISTEN".to_owned(), listen));
@@ -240,7 +240,7 @@ async fn data_planes_forward_what_is_controls() {
         )
         .await;
     }
-    // A change through one data plane is used by the other at once.
+    // A change through one data plane is in effect on the other at once.
     let body = json!({"ModelMapper": "house=mapped"});
     let answer = http
         .post(format!("{}/x-conf", fleet.planes[0].node.base))
@@ -279,7 +279,7 @@ async fn what_one_data_plane_learns_about_a_key_the_other_knows() {
         count("DisabledKeys") + count("SleepingKeys") == 1
     })
     .await;
-    // The news is on its way to the other one, too, and asks no provider for it.
+    // The other one learns of it too, and asks no provider for it.
     let mut asked = 0;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -317,7 +317,7 @@ async fn nodes_are_listed_with_the_revision_they_apply() {
             .any(|node| node.name == "plane-b" && !node.connected)
     })
     .await;
-    // Only root may look.
+    // Only root may list nodes.
     let refused = Grpc::with(&fleet.control.node.grpc, &fleet.key)
         .nodes()
         .await
@@ -411,7 +411,7 @@ async fn a_data_plane_with_a_wrong_token_is_never_ready() {
 #[tokio::test]
 async fn with_control_away_data_planes_go_on_and_usage_is_posted_once_when_it_is_back() {
     let mut fleet = Fleet::start().await;
-    // Without control a data plane spends what it has on lease, so each needs to have been used.
+    // Without control a data plane spends what it has leased, so each needs to have been used.
     for plane in [0, 1] {
         assert_eq!(fleet.chat(plane, "house").await.status(), 200);
     }
@@ -446,7 +446,7 @@ async fn with_control_away_data_planes_go_on_and_usage_is_posted_once_when_it_is
     }
     fleet.control.restart_in_place().await;
     fleet.posted_once(12).await;
-    // They follow again.
+    // Both follow control again.
     until("both data planes are back", async || {
         fleet
             .control
@@ -525,7 +525,7 @@ async fn a_data_plane_that_is_told_to_stop_hands_in_its_usage_first() {
     fleet.planes[0].node.signal("TERM");
     while answer.chunk().await.unwrap().is_some() {}
     assert_eq!(fleet.planes[0].node.ended().await.code(), Some(0));
-    // It is gone, so what control has now is what it was handed.
+    // The data plane is gone, so control has only what was handed in.
     let records = fleet.control.grpc().usage("alice").await;
     assert_eq!(records.len(), 1);
     assert_ne!(

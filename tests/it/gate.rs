@@ -1,4 +1,4 @@
-//! The gateway knows what each call is: what it does not know, or what names no price, costs a provider nothing.
+//! The gateway knows what each call is: an unknown call, or one without a price, never costs the operator anything.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
 
-/// A gateway as it comes, but for these variables.
+/// A gateway with the default settings except these variables.
 async fn gateway(env: &[(&str, &str)]) -> (World, Upstream, String) {
     let mut all = vec![("PASSTHROUGH", ""), ("UNPRICED", ""), ("PRICING", PRICING)];
     all.extend(env);
@@ -23,7 +23,7 @@ async fn gateway(env: &[(&str, &str)]) -> (World, Upstream, String) {
     (world, upstream, alice)
 }
 
-/// What an account has paid.
+/// The amount that an account has spent.
 fn spent(account: &Value) -> f64 {
     account["CreditUsed"].as_f64().unwrap()
 }
@@ -110,7 +110,7 @@ async fn what_an_operator_opens_costs_what_he_says_and_is_for_whom_he_says() {
     let account = world.posted("alice", 2).await;
     assert!((spent(&account) - 0.25).abs() < 1e-9, "{account}");
     assert!(spent(&world.account("robert").await).abs() < 1e-9);
-    // Changed while it runs.
+    // Changed while running.
     let fewer = json!({"PASSTHROUGH": "GET /v1/tools/*"});
     let change = world.http.put(world.url("/x-config")).json(&fewer);
     assert_eq!(world.root(change).await.status(), 200);
@@ -187,7 +187,7 @@ async fn a_page_in_a_browser_may_call_and_read_what_it_gets() {
             "{path}"
         );
     }
-    // Also an answer that says what went wrong.
+    // Errors carry the header as well.
     let answer = from_page("/v1/models").send().await.unwrap();
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
     let answer: Value = answer.json().await.unwrap();
@@ -200,7 +200,7 @@ async fn work_that_ends_after_its_call_is_at_the_operators_price_where_he_sets_o
     let (world, upstream, alice) = gateway(&[("PASSTHROUGH", opened)]).await;
     let other = world.add_account("robert", 100.0).await;
     let body = json!({"model": "house", "input": "hi", "background": true});
-    // Where nothing tells what came of it, and nobody has opened it, it reaches no provider.
+    // A call whose outcome cannot be learnt and that no setting opens reaches no provider.
     let answer = world.post("/v1/messages", &other, &body).await;
     assert_eq!(answer.status(), 404);
     assert!(answer.text().await.unwrap().contains("background"));

@@ -1,4 +1,4 @@
-//! The gRPC front, as a client with an account's key.
+//! A gRPC client with an account's key.
 
 use proxyxai_contract::wire::{
     self, accounts_client::AccountsClient, fleet_client::FleetClient, reports_client::ReportsClient,
@@ -12,7 +12,7 @@ use tonic::{
 
 use crate::world::ROOT;
 
-/// Calls with the credential of one account.
+/// Makes calls with the credential of one account.
 #[derive(Clone)]
 pub struct Grpc(InterceptedService<Channel, Bearer>);
 
@@ -29,7 +29,7 @@ impl tonic::service::Interceptor for Bearer {
 }
 
 impl Grpc {
-    /// As root, to an address like `127.0.0.1:3444`.
+    /// As root, at an address like `127.0.0.1:3444`.
     pub fn root(address: &str) -> Self {
         Self::with(address, ROOT)
     }
@@ -43,7 +43,7 @@ impl Grpc {
         Self(InterceptedService::new(channel, bearer))
     }
 
-    /// What an account says of itself.
+    /// An account, by its identifier.
     pub async fn me(&self, identifier: &str) -> Result<wire::Account, Status> {
         let request = wire::GetAccountRequest {
             account: Some(wire::AccountRef {
@@ -76,7 +76,7 @@ impl Grpc {
         listed.records
     }
 
-    /// The same, on however many pages.
+    /// Like [`Self::usage`], over all pages.
     pub async fn usage_all(&self, account: &str) -> Vec<wire::PostedUsage> {
         loop {
             let (mut records, mut totals) = (Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ impl Grpc {
                     break;
                 }
             }
-            // New records move the others to later pages.
+            // New records move others to later pages.
             if totals.iter().all(|total| *total == totals[0]) {
                 return records;
             }
@@ -117,7 +117,7 @@ impl Grpc {
             .into_inner()
     }
 
-    /// Panics when the books do not balance.
+    /// Panics if the books do not balance.
     pub async fn verify_books(&self) {
         let request = wire::VerifyBooksRequest {};
         let books = ReportsClient::new(self.0.clone())
@@ -136,7 +136,7 @@ impl Grpc {
         answer.map(tonic::Response::into_inner)
     }
 
-    /// The first update of a `Fleet.Watch`, as a data plane of this name would get it.
+    /// The first update of a `Fleet.Watch`, as a data plane of this name gets it.
     pub async fn watch(&self, node: &str) -> Result<wire::Update, Status> {
         let request = wire::WatchRequest {
             node: node.to_owned(),

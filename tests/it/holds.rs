@@ -1,5 +1,5 @@
-//! What is set aside covers what a call can cost, also where its body does not show it, and a client that leaves pays for
-//! what it had made.
+//! Holds cover what a call can cost, even if its body does not show it. A client that leaves pays for what was
+//! generated.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl House {
     }
 }
 
-/// As a provider reports a prompt whose picture, file or search filled the model's context.
+/// The usage report of a prompt whose image, file or search filled the model's context.
 fn full_context() -> Script {
     let answer = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "model": "house",
@@ -122,7 +122,7 @@ async fn a_client_can_say_what_its_call_may_cost_at_most() {
     assert_eq!(capped(&picture(), "1.9").await.status(), 200);
     let seen = house.upstream.seen(UP).pop().unwrap();
     assert!(!seen.headers.contains_key("x-proxyxai-max-cost"));
-    // Nothing says how long the answer may be.
+    // Nothing limits the length of the response.
     let open = json!({"model": "open", "messages": [{"role": "user", "content": "hi"}]});
     let text = refused(capped(&open, "50").await, 400, "invalid_request").await;
     assert!(text.contains("or more"), "{text}");

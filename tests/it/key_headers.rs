@@ -1,4 +1,4 @@
-//! Headers that the operator gives a key: they go with each of its calls, whatever the client says.
+//! Headers that the operator sets for a key: each of its calls carries them, and clients cannot override them.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn a_keys_own_headers_go_with_each_of_its_calls_in_place_of_the_clients() 
         let all: Vec<_> = seen.get_all(name).iter().collect();
         assert_eq!(all, [value], "{name}");
     }
-    // They are shown, and go when they are taken away.
+    // They are visible, and gone after they are removed.
     let shown = world.root(world.http.get(world.url(&format!("/x-keys/{id}"))));
     let shown: Value = shown.await.json().await.unwrap();
     assert_eq!(

@@ -1,5 +1,5 @@
-//! `kill -9` at random moments under load: each call that an upstream got is on record once, and what
-//! a client has seen whole is paid for to the token.
+//! `kill -9` at random moments under load: each call that an upstream got is recorded once, and a response that a
+//! client got whole is charged to the token.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -26,10 +26,10 @@ const NODE: &str = "plane-a";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
 const ROUNDS: u64 = 50;
 const CLIENTS: usize = 6;
-/// The laws are looked at after this many rounds.
+/// The properties are checked after this many rounds.
 const CHECKED_ROUNDS: u64 = 10;
 
-/// One control plane and one data plane that come back where they were.
+/// One control plane and one data plane that restart on their ports.
 struct Fleet {
     control: World,
     plane: Node,
@@ -85,16 +85,16 @@ impl Fleet {
     }
 }
 
-/// What the clients know.
+/// What the clients have seen.
 #[derive(Default)]
 struct Load {
     next: AtomicU64,
     stop: AtomicBool,
-    /// Calls whose answer came whole.
+    /// Calls whose response arrived whole.
     whole: Mutex<BTreeSet<u64>>,
 }
 
-/// Calls one after the other until it is told to stop.
+/// Makes calls one after the other until told to stop.
 async fn customer(load: Arc<Load>, base: String, key: String) {
     let http = client();
     while !load.stop.load(Ordering::Relaxed) {
@@ -131,7 +131,7 @@ fn id_of(text: &str) -> u64 {
     digits.parse().unwrap_or_else(|_| panic!("no call: {text}"))
 }
 
-/// Hands in records again that control has: some, in any order of the batches.
+/// Reports some records again that control has, with the batches in any order.
 async fn report_again(fleet: &Fleet, rng: &mut Rng) {
     let mut by_epoch: BTreeMap<u64, Vec<wire::UsageRecord>> = BTreeMap::new();
     for posted in fleet.control.grpc().usage_all("alice").await {
@@ -165,7 +165,7 @@ async fn report_again(fleet: &Fleet, rng: &mut Rng) {
     }
 }
 
-/// The calls that the upstream has got, by their own count.
+/// The calls that the upstream got, by their own numbers.
 fn served(fleet: &Fleet) -> BTreeSet<u64> {
     let mut ids = BTreeSet::new();
     for seen in fleet.upstream.seen(UP) {
@@ -192,7 +192,7 @@ async fn check(fleet: &Fleet, load: &Load) {
         missing.is_empty()
     })
     .await;
-    // What was handed in before may be on its way twice; it must not come twice.
+    // A report may be sent twice; its records must not be posted twice.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let records = fleet.control.grpc().usage_all("alice").await;
     let mut by_id: HashMap<u64, wire::UsageRecord> = HashMap::new();
@@ -229,7 +229,7 @@ async fn check(fleet: &Fleet, load: &Load) {
         );
     }
     for (id, record) in &by_id {
-        // Noted before it was sent, and killed in between.
+        // Journaled before it was sent, and killed in between.
         assert!(
             served.contains(id) || (record.status, record.measure()) == (499, Measure::Partial),
             "call {id} was never served: {record:?}"

@@ -1,5 +1,5 @@
-//! Work that ends after its call: what it may cost stays set aside, and it is paid once, whoever fetches it and
-//! whatever is stopped meanwhile.
+//! Work that ends after its call: its possible cost stays reserved, and it is charged once, no matter which client
+//! fetches it and which process stops meanwhile.
 
 use std::{process::Command, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":1,"OutputText":10}}}"#;
-/// What 100 tokens in and 1,000 out cost.
+/// The price of 100 input and 1,000 output tokens.
 const COST: f64 = 0.0101;
 
 fn response(status: &str, usage: &Value) -> Value {
@@ -27,7 +27,7 @@ fn used() -> Value {
     json!({"input_tokens": 100, "output_tokens": 1000, "total_tokens": 1100})
 }
 
-/// Takes the call, and says this of it from then on.
+/// Accepts the call, and then returns this when the result is fetched.
 fn script(fetched: &Value) -> Script {
     let queued = json_answer(200, response("queued", &Value::Null).to_string());
     Script::where_it_says("input", queued, json_answer(200, fetched.to_string()))
@@ -68,7 +68,7 @@ async fn has_spent(world: &World, cost: f64) {
     .await;
 }
 
-/// What `proxyxai verify` says.
+/// Whether the books balance by `proxyxai verify`, and its output.
 fn verify(world: &World) -> (bool, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_proxyxai"))
         .arg("verify")
@@ -124,7 +124,7 @@ async fn what_it_may_cost_is_not_there_for_other_calls_until_it_is_over() {
     let (world, upstream, alice) = world(&[]).await;
     begin(&world, &alice).await;
     let dear = json!({"model": "house", "input": "x", "max_output_tokens": 170_000});
-    // 50 cents are set aside, and $1.70 are not left of two.
+    // 50 cents are reserved, so less than $1.70 of two dollars is left.
     refused(
         world.post("/v1/responses", &alice, &dear).await,
         402,
@@ -253,7 +253,7 @@ async fn a_deferred_completion_is_paid_when_it_is_fetched() {
     );
     let path = "/v1/chat/deferred-completion/req-1";
     assert_eq!(get(&world, path, &alice).await.status(), 202);
-    // It can be fetched once, and that is the client's.
+    // It can be fetched only once, which is left to the client.
     tokio::time::sleep(Duration::from_millis(3500)).await;
     assert_eq!(upstream.count(UP), 2);
     upstream.script(UP, accepted(json_answer(200, done.to_string())));
@@ -334,7 +334,7 @@ async fn what_nobody_can_find_out_any_more_is_paid_with_what_was_set_aside() {
     assert!(!balanced(&world).contains("yet to be paid"));
 }
 
-/// Three calls of two models, of which one fails.
+/// Three calls of two models, one of which fails.
 fn lines() -> String {
     let line = |id: &str, model: &str, output: u64| {
         let usage = json!({"input_tokens": 100, "output_tokens": output});
@@ -461,7 +461,7 @@ async fn a_batch_is_let_in_by_what_all_its_calls_may_cost_and_may_ask_for() {
     assert!(upstream.seen(UP).is_empty());
 }
 
-/// A file for a batch, sent as clients send it.
+/// A file for a batch, uploaded as clients do.
 async fn upload(world: &World, key: &str, lines: &str) {
     let form = format!(
         "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--x\r\n\
@@ -492,7 +492,7 @@ fn output() -> String {
     format!("{}\n{}\n", line("a", 1000), line("b", 1000))
 }
 
-/// The files, then the batch, which is so far.
+/// The files, then the batch in this state.
 fn openai(batch: &Value) -> Script {
     let file = json_answer(200, json!({"id": "file-in", "object": "file"}).to_string());
     let results = json_answer(200, output());
@@ -636,7 +636,7 @@ async fn a_call_in_a_batch_reaches_no_more_than_the_same_call_by_itself() {
         assert!(matches!(status, 400 | 403 | 404), "{status} {more}");
         assert_eq!(upstream.count(UP), asked, "{more}");
     }
-    // By itself it would be his to make.
+    // With his own file bobby may create one.
     upload(&world, &bobby, &calls("house", 5)).await;
     assert_eq!(create(&world, &bobby).await, 200);
 }
@@ -654,7 +654,7 @@ async fn a_batch_has_no_calls_of_endpoints_that_the_account_may_not_call() {
         .await;
     assert_eq!(answer.status(), 403);
     assert_eq!(upstream.count(UP), 1);
-    // Nor is one made for such an endpoint, whatever its calls say.
+    // Nor is one created for such an endpoint, whatever its calls contain.
     let embeddings = calls("house", 5).replace("chat/completions", "embeddings");
     upload(&world, &alice, &embeddings).await;
     assert_eq!(create(&world, &alice).await, 403);
@@ -675,7 +675,7 @@ async fn what_may_go_on_is_heard_to_its_end_though_its_client_has_left() {
             .json(&body)
             .timeout(Duration::from_millis(200));
         assert!(left.send().await.is_err());
-        // It was done at once after all, with 11 tokens in and 7 out.
+        // It finished at once after all, with 11 input and 7 output tokens.
         has_spent(&world, 0.000_081).await;
         assert!(!balanced(&world).contains("yet to be paid"));
     }

@@ -1,4 +1,4 @@
-//! Starting, stopping, starting again, and what the program says while it does.
+//! Starting, stopping, restarting, and what the program prints meanwhile.
 
 use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
@@ -90,7 +90,7 @@ async fn the_first_start_shows_the_root_key_once_and_keeps_it_in_a_private_file(
     }
 }
 
-/// The program as a user who is not root and owns nothing.
+/// Runs the program as a user who is not root and owns nothing.
 fn as_somebody(dir: &Path, role: Option<&str>, listen: &str) -> std::process::Output {
     let program = env!("CARGO_BIN_EXE_proxyxai");
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
@@ -113,7 +113,7 @@ fn as_somebody(dir: &Path, role: Option<&str>, listen: &str) -> std::process::Ou
 #[test]
 fn a_data_directory_of_somebody_else_is_named_with_its_owner_and_the_way_to_mend_it() {
     let dir = TempDir::new();
-    // For root it belongs to somebody else; for anybody else it is closed.
+    // As root, change the owner; as another user, remove the permissions.
     let close = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -168,7 +168,7 @@ fn secrets_that_are_closed_to_writing_are_in_nobodys_way() {
         let said = String::from_utf8(ended.stderr).unwrap();
         (ended.status.code().unwrap(), said)
     };
-    // Whatever has failed, it is not they.
+    // These files did not cause the failure.
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, said) = ended(&busy.local_addr().unwrap().to_string());
     assert!(said.contains("cannot be listened on"), "{said}");
@@ -177,7 +177,7 @@ fn secrets_that_are_closed_to_writing_are_in_nobodys_way() {
     let (code, said) = ended("127.0.0.1:0");
     assert!(said.contains("holds no usable key"), "{said}");
     assert!(code == 64 && !said.contains("belongs to"), "{code}: {said}");
-    // One that cannot be read is.
+    // A file that cannot be read did.
     for name in ["master.key", "node.token"] {
         put(name, &secret, 0o000);
         let (code, said) = ended("127.0.0.1:0");
@@ -287,7 +287,7 @@ async fn told_to_stop_it_lets_streams_finish_and_takes_no_new_work() {
         breaks: false,
     };
     let (mut world, _upstream, key) = world_with(&[], script).await;
-    // An idle connection that is kept alive must not hold it up.
+    // An idle keep-alive connection must not delay the shutdown.
     let idle = client();
     assert_eq!(
         idle.get(world.url("/healthz"))
@@ -458,7 +458,7 @@ fn the_allocator_is_the_one_that_was_chosen() {
 fn the_table_of_variables_is_the_one_the_program_prints() {
     let (code, table, _) = run_to_end(Some("config-table"), &[]);
     assert_eq!(code, 0);
-    // Printed links begin at the repository's root, those of a document at its own folder.
+    // Printed links are relative to the repository's root, those of a document to its own folder.
     let table = table.replace("](docs/", "](");
     let name = "docs/configuration.md";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -494,7 +494,7 @@ const PLANTED: [(&str, &str); 2] = [
     ("NODE_TOKEN", "planted-node-token-0123456789"),
 ];
 
-/// Success, refusals, failures and changes: whatever writes log lines.
+/// Success, refusals, failures and changes: everything that writes log lines.
 async fn a_full_run(world: &World, data: &Node, upstream: &Upstream) -> Vec<String> {
     let secrets = [
         "sk-planted-good-0123456789",
@@ -582,7 +582,7 @@ async fn no_secret_is_in_any_log_of_a_full_run_nor_in_clear_on_disk() {
     world.stop().await;
     spoken(&world.node.log(), &planted);
     spoken(&world.node.out(), &planted);
-    // The refused ones never got near it, and the two given by variable are nobody's to keep.
+    // The refused secrets never got near it, and the two given by variable must not be stored.
     for entry in std::fs::read_dir(world.dir()).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();

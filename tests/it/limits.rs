@@ -1,4 +1,4 @@
-//! How much a data plane takes at once, and what it says to the rest: words, never a reset.
+//! How much a data plane accepts at once, and how it refuses the rest: with an error, never a reset.
 
 use std::time::Duration;
 
@@ -41,13 +41,13 @@ fn head(key: &str, framing: &str) -> String {
     )
 }
 
-/// A whole upload with its length declared.
+/// A whole upload with a declared length.
 fn upload(key: &str, size: usize) -> Vec<u8> {
     let head = head(key, &format!("Content-Length: {size}"));
     [head.into_bytes(), vec![b'x'; size]].concat()
 }
 
-/// The same in chunks of a megabyte.
+/// The same upload in chunks of a megabyte.
 fn in_chunks(key: &str, size: usize) -> Vec<u8> {
     let mut text = head(key, "Transfer-Encoding: chunked").into_bytes();
     for piece in vec![b'x'; size].chunks(MIB) {
@@ -59,7 +59,7 @@ fn in_chunks(key: &str, size: usize) -> Vec<u8> {
     text
 }
 
-/// The most memory a process has had, in MiB.
+/// Peak memory of the process, in MiB.
 fn peak_mib(world: &World) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.node.pid())).unwrap();
     let line = status
@@ -93,7 +93,7 @@ async fn a_body_of_64_mib_passes_and_one_byte_more_is_refused_in_words() {
     let sizes: Vec<_> = upstream.seen().iter().map(|seen| seen.body.len()).collect();
     assert_eq!(sizes, [BODY_MAX, BODY_MAX]);
     for build in [upload, in_chunks] {
-        // All of it is sent before the answer is looked for.
+        // All of it is sent before the response is read.
         let answer = exchange(&world.node.base, &build(&key, BODY_MAX + 1)).await;
         let answer = answer.expect("words");
         assert_eq!(answer.status(), 413);
@@ -141,7 +141,7 @@ async fn bodies_beyond_what_may_be_held_are_refused_and_small_ones_go_on() {
     let (world, upstream, key) = world_with(&[("BUFFER_BYTES_MAX", "1048576")]).await;
     let size = 900 * 1024;
     let whole = upload(&key, size);
-    // It has been read and is under way, so what it holds is not there for others.
+    // It has been read and is in flight, so its buffer is not free for others.
     let waiting = String::from_utf8_lossy(&whole).replacen("/v1/files", "/v1/waiting", 1);
     let mut first = raw::connect(&world.node.base).await;
     first.write_all(waiting.as_bytes()).await.unwrap();
@@ -149,7 +149,7 @@ async fn bodies_beyond_what_may_be_held_are_refused_and_small_ones_go_on() {
         upstream.seen().len() == 1
     })
     .await;
-    // Another's: who holds all of it is told of its own share.
+    // Another account: the one that holds all of the buffer is refused for its own share.
     let other = world.add_account("robert", 100.0).await;
     for body in [&upload(&other, size), &in_chunks(&other, size)] {
         is_busy(&exchange(&world.node.base, body).await.expect("words"));
@@ -166,8 +166,8 @@ async fn bodies_beyond_what_may_be_held_are_refused_and_small_ones_go_on() {
 
 #[tokio::test]
 async fn unfinished_events_hold_no_more_than_they_may_and_arrive_as_they_were() {
-    // What passed and was let go of stays with the process for a moment, so that a busy machine shows more than
-    // is held; what is held shows every time.
+    // Memory freed after a call stays with the process for a moment, so a busy machine shows more than is held. What is
+    // really held shows in every run.
     let mut grown = u64::MAX;
     for _ in 0..5 {
         grown = grown.min(unfinished_events().await);
@@ -178,7 +178,7 @@ async fn unfinished_events_hold_no_more_than_they_may_and_arrive_as_they_were() 
     panic!("12 events of 7 MiB took {grown} MiB at the least");
 }
 
-/// Lets events of 84 MiB through at the same time and tells how many MiB more the gateway needed.
+/// Passes on events of 84 MiB at the same time and returns how many MiB more the gateway needed.
 async fn unfinished_events() -> u64 {
     const STREAMS: usize = 12;
     let first = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n";
@@ -197,7 +197,7 @@ async fn unfinished_events() -> u64 {
         ]
     })
     .await;
-    // With several threads the allocator keeps, for a while, what one thread took and another gave back.
+    // With several threads the allocator keeps, for a while, what one thread allocated and another freed.
     let env = [("BUFFER_BYTES_MAX", "4194304"), ("WORKER_THREADS", "1")];
     let world = World::with(&env).await;
     world.add_key(UP, &upstream.base).await;

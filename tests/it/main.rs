@@ -1,5 +1,5 @@
-//! The laws of the gateway, tested through its front door: the built binary, real sockets, a scripted
-//! upstream. One file per area; every test starts its own world on free ports.
+//! The laws of the gateway, tested from outside: the built binary, real sockets, a scripted upstream. One file per
+//! area; every test starts its own world on free ports.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

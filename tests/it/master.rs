@@ -1,5 +1,5 @@
-//! Starts that find their database and nothing else: containers whose `DATA_DIR` goes with them, backups that
-//! are restored elsewhere. The master key is generated, and what opens it is root's client key.
+//! Starts that find only their database: containers that lose their `DATA_DIR`, backups restored elsewhere. The master
+//! key is generated, and root's client key opens its copy in the database.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,16 +21,16 @@ use crate::{
 const ROUNDS: usize = 4;
 const KILLS: usize = 12;
 
-/// A database that stays, and a gateway over it whose directory is a new one each time.
+/// A database that stays, and a gateway on it that gets a new directory with each start.
 struct Stack {
-    /// Of the database, where that is a file.
+    /// Directory of the database, if that is a file.
     files: TempDir,
     database: String,
     node: Option<Node>,
-    /// Of the gateway that runs, or ran last.
+    /// Directory of the current or last gateway.
     dir: TempDir,
     http: reqwest::Client,
-    /// Root's client key, as it is now.
+    /// Root's current client key.
     root: String,
 }
 
@@ -48,7 +48,7 @@ impl Stack {
         }
     }
 
-    /// What the gateway is given besides its directory.
+    /// The variables of the gateway besides its directory.
     fn env(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let database = [("DATABASE_URL", self.database.as_str())];
         let all = database.iter().chain(more);
@@ -56,7 +56,7 @@ impl Stack {
             .collect()
     }
 
-    /// Starts a gateway that has nothing but these variables.
+    /// Starts a gateway with only these variables.
     async fn up(&mut self, env: &[(&str, &str)]) {
         self.dir = TempDir::new();
         self.node = Some(Node::start(None, self.dir.path(), &self.env(env)).await);
@@ -72,7 +72,7 @@ impl Stack {
         assert!(status.success(), "{status}:\n{}", self.node().log());
     }
 
-    /// As root; the answer has to be good.
+    /// Posts as root; asserts success.
     async fn post(&mut self, path: &str, body: Value) -> Value {
         let url = format!("{}{path}", self.node().base);
         let sent = self.http.post(url).bearer_auth(&self.root).json(&body);
@@ -88,7 +88,7 @@ impl Stack {
         self.node().chat(&http, key, "gpt-4o").await
     }
 
-    /// An upstream key of its own and an account; gives the latter's key.
+    /// Adds an upstream key and an account; returns the account's key.
     async fn furnish(&mut self, name: &str, upstream: &Upstream) -> String {
         let secret = format!("sk-upstream-of-{name}-0123456789");
         upstream.script(&secret, Script::Chat);
@@ -100,7 +100,7 @@ impl Stack {
         made["User"]["SecretKey"].as_str().unwrap().to_owned()
     }
 
-    /// A new key for root: by `/x-root` or `/x-self`, whichever has its turn.
+    /// Rotates root's key, by `/x-root` and `/x-self` in turn.
     async fn rotate(&mut self, turn: usize) {
         let (path, word) = [("/x-root", "ROTATE-ROOT"), ("/x-self", "ROTATE-SELF")][turn % 2];
         let confirm = format!("{}-{word}", today());
@@ -132,7 +132,7 @@ async fn a_stack_that_keeps_its_database_alone_goes_down_and_comes_up_again_and_
         for key in &keys {
             assert_eq!(stack.chat(key).await.status(), 200, "round {round}");
         }
-        // Each upstream key takes its turn, so each was opened.
+        // The keys are used in turn, so each was opened.
         for _ in 0..keys.len() {
             assert_eq!(stack.chat(&keys[0]).await.status(), 200);
         }
@@ -140,7 +140,7 @@ async fn a_stack_that_keeps_its_database_alone_goes_down_and_comes_up_again_and_
             let count = upstream.count(&format!("sk-upstream-of-{name}-0123456789"));
             assert!(count > 0, "round {round}: the key of {name} was not used");
         }
-        // The compose file still says the root key of the first day.
+        // The compose file still contains the root key of the first day.
         if round > 0 {
             stack.rotate(round).await;
         }
@@ -171,7 +171,7 @@ async fn a_wrong_root_key_ends_the_start_with_64_and_says_what_to_set() {
             }
         }
     }
-    // Nothing of that did any harm.
+    // None of that did any harm.
     stack.up(&[("ROOT_KEY", ROOT)]).await;
     stack.down().await;
 }
@@ -180,7 +180,7 @@ async fn a_wrong_root_key_ends_the_start_with_64_and_says_what_to_set() {
 async fn two_controls_that_start_at_once_on_a_new_server_have_one_master_key() {
     for _ in 0..3 {
         let Some(url) = database().await else {
-            // A file belongs to one process.
+            // A database file belongs to one process.
             return;
         };
         let users = users(ROOT);
@@ -233,7 +233,7 @@ async fn a_killed_first_start_in_a_directory_that_stays_is_simply_done_again() {
     let mut whole = Duration::from_millis(500);
     for round in 0..KILLS {
         let mut stack = Stack::new().await;
-        // Nothing is given: root's key is made by the start as well.
+        // Nothing is given: the start generates root's key as well.
         let env = stack.env(&[]);
         for _ in 0..rng.usize(1..4) {
             Node::cut_short(stack.dir.path(), &env, whole.mul_f64(rng.f64())).await;
@@ -256,7 +256,7 @@ async fn a_backup_of_the_database_and_root_s_key_are_all_that_a_restore_needs() 
     stack.up(&[("INIT_USERS", &users(ROOT))]).await;
     let alice = stack.furnish("alice", &upstream).await;
     stack.rotate(0).await;
-    // While it runs.
+    // While it is running.
     let restored = match stack.database.strip_prefix("sqlite://") {
         Some(file) => copy_of_file(file, &stack.files.path().join("backup.db")).await,
         None => copy_of_server(&stack.database).await,
@@ -274,7 +274,7 @@ async fn a_backup_of_the_database_and_root_s_key_are_all_that_a_restore_needs() 
         assert_eq!(stack.chat(&late).await.status(), 401, "{name}");
         stack.down().await;
     }
-    // Or the file, or what it held.
+    // Or the file, or its content.
     let kept = std::fs::read_to_string(stack.dir.path().join("master.key")).unwrap();
     stack.up(&[("MASTER_KEY", kept.trim())]).await;
     assert_eq!(stack.chat(&alice).await.status(), 200);
@@ -296,7 +296,7 @@ async fn a_copy_that_was_removed_is_in_no_byte_of_the_file() {
     let mut stack = Stack::new().await;
     let file = stack.files.path().join("kept.db");
     if !stack.database.ends_with("kept.db") {
-        // A server's pages are its own.
+        // The pages of a server's database cannot be read.
         return;
     }
     let users = users(ROOT);
@@ -325,7 +325,7 @@ async fn a_copy_that_was_removed_is_in_no_byte_of_the_file() {
     ];
     stack.up(&given).await;
     stack.down().await;
-    // What is still in the log of the database goes into the file, as a backup has it.
+    // Writes the log of the database into the file, as a backup has it.
     let server = sea_orm::Database::connect(&stack.database).await.unwrap();
     let flush = "PRAGMA wal_checkpoint(TRUNCATE)";
     server.execute_unprepared(flush).await.unwrap();
@@ -333,7 +333,7 @@ async fn a_copy_that_was_removed_is_in_no_byte_of_the_file() {
     assert!(!copies.iter().any(|copy| holds(copy)));
 }
 
-/// Copies a database file as one consistent state, whoever writes to it.
+/// Copies a database file as one consistent state, even during writes.
 async fn copy_of_file(file: &str, copy: &Path) -> String {
     let connection = sea_orm::Database::connect(format!("sqlite://{file}"))
         .await
@@ -344,7 +344,7 @@ async fn copy_of_file(file: &str, copy: &Path) -> String {
     file_url(copy)
 }
 
-/// The same with the server's own tools.
+/// Copies a database with the server's own tools.
 async fn copy_of_server(url: &str) -> String {
     let restored = database().await.unwrap();
     let mut dump = tool("pg_dump")

@@ -1,4 +1,4 @@
-//! `/v1/models` says what can be called: what the operator or the provider says, in the client's dialect.
+//! `/v1/models` lists what can be called: as the operator or the provider says, in the client's dialect.
 
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,7 @@ async fn the_list_is_never_empty_while_something_can_be_called_and_never_waits_f
     let began = Instant::now();
     assert!(ids(&world, &alice).await.iter().any(|id| id == "one"));
     assert!(began.elapsed() < Duration::from_secs(5));
-    // Where others have said something, nobody waits at all.
+    // If other keys have listed models, the call does not wait at all.
     let config = json!({"models": ["three"]});
     world
         .add_key_with(json!({"SecretKey": OTHER, "Provider": upstream.base, "Config": config}))
@@ -151,7 +151,7 @@ async fn who_fails_to_list_is_not_asked_at_each_call() {
     upstream.script(UP, status(500));
     world.add_key(UP, &upstream.base).await;
     assert!(ids(&world, &alice).await.iter().any(|id| id == "one"));
-    // It is asked again a minute later, not at each call.
+    // The provider is asked again a minute later, not for each call.
     assert!(ids(&world, &alice).await.iter().any(|id| id == "one"));
     assert_eq!(upstream.count(UP), 1);
 }

@@ -1,4 +1,4 @@
-//! A list of models counts wherever a call names one, and so does a missing price.
+//! A list of models applies wherever a call names one, and so does a missing price.
 
 use serde_json::{Value, json};
 
@@ -28,10 +28,10 @@ async fn gateway() -> (World, Upstream, String) {
     (world, upstream, alice)
 }
 
-/// `{"requests":[{"params":{"model":"large"}}]}`, by gzip.
+/// `{"requests":[{"params":{"model":"large"}}]}`, gzipped.
 const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\x4a\x2d\x2c\x4d\x2d\x2e\x29\x56\xb2\x8a\xae\x56\x2a\x48\x2c\x4a\xcc\x05\x32\xab\x95\x72\xf3\x53\x52\x73\x94\xac\x94\x72\x12\x8b\xd2\x53\x95\x6a\x6b\x63\x6b\x01\x92\xb7\x44\x3e\x2b\x00\x00\x00";
 
-/// Bodies that name a model in some place beside a model that may be used.
+/// Bodies that name `model` somewhere beside a model that is allowed.
 fn naming(model: &str) -> Vec<(&'static str, Value)> {
     let chat = |more: Value| {
         let mut body = json!({"model": "small", "messages": [{"role": "user", "content": "hi"}]});
@@ -91,7 +91,7 @@ async fn a_model_that_is_not_allowed_or_has_no_price_is_refused_wherever_it_is_n
         "model_not_allowed",
     )
     .await;
-    // Nor does packing hide a name.
+    // Compression does not hide a name.
     let request = world
         .http
         .post(world.url("/v1/messages/batches"))
@@ -101,7 +101,7 @@ async fn a_model_that_is_not_allowed_or_has_no_price_is_refused_wherever_it_is_n
         .header("content-encoding", "gzip");
     assert_eq!(request.body(PACKED).send().await.unwrap().status(), 403);
     assert!(upstream.seen(UP).is_empty());
-    // What may be used goes through, and root may use all.
+    // Allowed models pass, and root may use all.
     for (path, body) in naming("small") {
         let path = path.strip_suffix("?model=").unwrap_or(path);
         let answer = world.post(path, &alice, &body).await;
@@ -172,7 +172,7 @@ async fn a_call_without_a_model_goes_to_a_key_of_its_dialect() {
     }
 }
 
-/// The same answer in three dialects, at once and streamed, from the model `large`.
+/// The same response in three dialects, whole and streamed, from the model `large`.
 fn answers_by(model: &str) -> Vec<(&'static str, Script)> {
     let chat = json!({"id": "c", "object": "chat.completion", "model": model,
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}],
@@ -200,7 +200,7 @@ fn answers_by(model: &str) -> Vec<(&'static str, Script)> {
     ]
 }
 
-/// What one such call cost, in nanodollars.
+/// The cost of one such call, in nano-dollars.
 async fn cost_of(path: &str, script: Script, alternatives: Value) -> i64 {
     let (world, upstream, alice) = gateway().await;
     world.change("alice", json!({"AllowModels": "*"})).await;

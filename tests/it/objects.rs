@@ -1,5 +1,5 @@
-//! What an account makes at a provider is that account's, and those above it: nobody else reaches it, by whatever
-//! endpoint, and the provider is not asked.
+//! An object that an account creates at a provider is visible only to that account and its ancestors. Requests of
+//! others are refused on every endpoint, and the provider is not asked.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const OTHER: &str = "sk-upstream-bbbbbbbbbbbbbbbbbbbbbb";
 
-/// Where each kind is made, a word of that path, and the id that it gets.
+/// For each kind: the path that creates it, a word of that path, and the id that it gets.
 const KINDS: [(&str, &str, &str); 12] = [
     ("/v1/files", "/files", "file-A"),
     ("/v1/messages/batches", "messages/batches", "msgbatch_A"),
@@ -31,7 +31,7 @@ const KINDS: [(&str, &str, &str); 12] = [
     ("/v1/responses", "/responses", "resp_A"),
 ];
 
-/// Answers each path with an object of its kind.
+/// Responds to each path with an object of its kind.
 fn maker() -> Script {
     let body = |id: &str| {
         let body = json!({
@@ -72,13 +72,13 @@ async fn send(
     request.send().await.unwrap()
 }
 
-/// Makes one of each kind.
+/// Creates one of each kind.
 async fn make_all(world: &World, key: &str) {
     for (path, _, _) in KINDS {
         let mut body = json!({"model": "house", "input": "hi", "messages": [{"role": "user", "content": "hi"}], "store": true,
             "requests": [{"params": {"model": "house", "max_tokens": 5}}]});
         if path == "/v1/files" {
-            // One for a batch.
+            // One call for a batch.
             body = json!({"custom_id": "a", "url": "/v1/chat/completions", "body": {"model": "house"}});
         }
         if path == "/v1/batches" {
@@ -94,7 +94,7 @@ async fn make_all(world: &World, key: &str) {
     }
 }
 
-/// Method and path of every endpoint whose path names an object, as the register has them.
+/// Method and path of every endpoint whose path names an object, from the register.
 fn endpoints() -> Vec<(String, String)> {
     let table =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../dataplane/src/formats/endpoint/table.rs");

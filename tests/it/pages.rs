@@ -1,5 +1,5 @@
-//! What pages and scripts of all years send, byte for byte as they send it, and what they read from
-//! the answers.
+//! Requests of pages and scripts of all versions, byte for byte as they send them, and what they read from the
+//! responses.
 
 use reqwest::{Method, Response, header};
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ async fn pages_are_served_with_a_strict_policy_and_are_asked_for_anew() {
     assert_eq!(posted.unwrap().status(), 404);
 }
 
-/// A page of another origin, as it would have to be written today: its browser lets it read no refusal.
+/// Errors on the older paths have no CORS header, so a page of another origin cannot read them.
 #[tokio::test]
 async fn a_wrong_key_on_the_older_info_paths_is_no_answer_to_a_page() {
     let world = World::start().await;
@@ -131,7 +131,7 @@ async fn read(world: &World, path: &str, key: &str) -> Value {
     answer.json().await.unwrap()
 }
 
-/// Every place that a page calls `toFixed` on.
+/// Every value that a page calls `toFixed` on.
 fn all_numbers(value: &Value, pointers: &[&str]) {
     for pointer in pointers {
         let found = value.pointer(pointer);
@@ -191,7 +191,7 @@ async fn the_billing_page_reads_numbers_under_every_path_it_ever_had() {
 async fn the_user_page_creates_recharges_views_updates_and_deletes() {
     let world = World::start().await;
     let parent = world.add_account("parent", 1000.0).await;
-    // What it may use itself is what it may give.
+    // A parent may give what it may use itself.
     world
         .change("parent", json!({"AllowLevels": "0,1,2", "Gear": 1}))
         .await;

@@ -1,4 +1,4 @@
-//! The key pool: rotation, retries, dead and tired keys.
+//! The key pool: rotation, retries, refused keys and keys that cool down.
 
 use std::time::Duration;
 
@@ -219,7 +219,7 @@ async fn a_storm_of_refusals_sets_no_key_aside() {
     assert!(keys.iter().all(|key| upstream.count(key) > 1));
 }
 
-/// A 429 with a hint of when to come back, or none.
+/// A 429 with or without a hint of when to retry.
 fn limited(headers: Vec<(&'static str, String)>, message: &str) -> Script {
     let json = ("content-type", "application/json".to_owned());
     Script::Answer {
@@ -279,7 +279,7 @@ async fn of_ten_keys_three_good_ones_serve_while_each_other_is_asked_only_when_i
         "it asked for an hour"
     );
     let seconds = usize::try_from(took.as_secs()).unwrap();
-    // At most once for each rest it asked for: 2 s, and 1 s doubling.
+    // At most once for each cool-down: 2 s as hinted, and 1 s doubling.
     let hinted = upstream.count(&named("tired", 1));
     assert!(
         (1..=1 + seconds / 2).contains(&hinted),
@@ -332,7 +332,7 @@ async fn a_key_that_returns_from_a_rate_limit_is_asked_once_before_it_is_trusted
         again < 20,
         "it had {again} of the next 40 calls, and is to grow into its share"
     );
-    // Alone it takes them all.
+    // Alone it takes all calls.
     upstream.script(
         GOOD[1],
         limited(vec![("retry-after", "60".to_owned())], "slow down"),
@@ -473,7 +473,7 @@ async fn a_call_that_finds_all_keys_at_their_caps_to_the_end_is_refused_as_rate_
     assert_eq!(body["error"]["code"], "upstream_rate_limited");
     assert!(begun.elapsed() >= Duration::from_millis(250));
     assert_eq!(upstream.count(GOOD[0]), 1);
-    // Its place is free again as soon as its client has gone.
+    // Its permit is released as soon as its client has gone.
     drop(held);
     upstream.script(GOOD[0], Script::Chat);
     until("the place is free", async || {
@@ -482,7 +482,7 @@ async fn a_call_that_finds_all_keys_at_their_caps_to_the_end_is_refused_as_rate_
     .await;
 }
 
-/// Two keys whose calls are hedged, after so many answers that it is known what is slow.
+/// Two keys whose calls are hedged, after enough responses to know what is slow.
 pub async fn hedging(env: &[(&str, &str)]) -> (World, Upstream, String) {
     let (world, upstream) = (World::with(env).await, Upstream::start().await);
     for key in [GOOD[0], GOOD[1]] {
@@ -509,7 +509,7 @@ async fn a_slow_answer_is_asked_for_twice_where_that_is_wanted_and_charged_once(
     }
     let asked = upstream.count(GOOD[0]) + upstream.count(GOOD[1]) - before;
     assert!((5..=8).contains(&asked), "{asked} requests for four calls");
-    // The one that lost is let go.
+    // The attempt that lost is dropped.
     upstream.all_closed().await;
     let account = world.posted("alice", 54).await;
     assert_eq!(account["Requests"], 54);
@@ -526,7 +526,7 @@ async fn the_slower_one_of_a_hedged_call_is_heard_when_the_other_fails() {
     }
 }
 
-/// Answers one call and keeps the connection, until the next one comes over it.
+/// Responds to one call and keeps the connection until the next call begins on it.
 async fn answer_once(mut socket: TcpStream) {
     const BODY: &str = r#"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
     let (mut heard, mut piece) = (Vec::new(), [0; 4096]);
@@ -541,7 +541,7 @@ async fn answer_once(mut socket: TcpStream) {
         BODY.len()
     );
     socket.write_all(answer.as_bytes()).await.unwrap();
-    // What of the next call is not read makes this a reset.
+    // Closing with unread data makes this a reset.
     let _begun = socket.read(&mut piece[..1]).await;
 }
 
@@ -562,7 +562,7 @@ async fn a_kept_connection_that_closes_when_it_is_used_is_no_fault_of_the_key() 
     for _ in 0..5 {
         assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 200);
     }
-    // A key that is blamed sleeps for a second.
+    // A key that is blamed cools down for a second.
     let took = begun.elapsed();
     assert!(took < Duration::from_millis(900), "{took:?}");
     upstream.abort();

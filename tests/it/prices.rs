@@ -1,4 +1,4 @@
-//! Prices as an operator handles them: the command line against a gateway that runs, and against files.
+//! Prices as an operator handles them: the command line against a running gateway, and against files.
 
 use std::{
     fs,
@@ -40,7 +40,7 @@ fn prices(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
     )
 }
 
-/// The same against the gateway of a world; it has to work.
+/// Runs the command against the gateway of a world; asserts success.
 fn asked(world: &World, arguments: &[&str]) -> String {
     let env = [
         ("GRPC_LISTEN", world.node.grpc.as_str()),
@@ -90,7 +90,7 @@ async fn a_wrong_price_is_put_right_while_the_gateway_runs() {
 
     let told = asked(&world, &["diff", &wrong]);
     assert!(told.contains("house InputText - -> 250"), "{told}");
-    // The gateway answered by the table that ships until now.
+    // Until now the gateway used the table that ships.
     assert!(asked(&world, &["show", "gpt-4o"]).contains("gpt-4o InputText 2.5\n"));
     let loaded = asked(&world, &["load", "--force", &wrong]);
     let from = loaded.trim().rsplit(' ').next().unwrap();
@@ -130,7 +130,7 @@ async fn a_wrong_price_is_put_right_while_the_gateway_runs() {
         charged["CreditUsed"]
     );
     let told = asked(&world, &again);
-    // 11 × 247,500 nano-dollars come back.
+    // 11 × 247,500 nano-dollars are refunded.
     assert!(told.contains("1 records, -$0.0027225"), "{told}");
     let made_good = world.account("alice").await;
     assert_eq!(made_good["CreditUsed"], json!(0.000_097_5));
@@ -315,7 +315,7 @@ async fn pictures_are_charged_by_size_and_number() {
     paint(json!({"model": "painter", "prompt": "a cat", "n": 3, "size": "1024x1792"})).await;
     paint(json!({"model": "painter", "prompt": "a cat", "size": "256x256"})).await;
     paint(json!({"model": "painter", "prompt": "a cat", "n": 2})).await;
-    // Some providers make one of none, and take a size in any case.
+    // Some providers treat zero images as one, and accept a size in any case.
     paint(json!({"model": "painter", "prompt": "a cat", "n": 0, "size": "1024X1792"})).await;
     // 3 × 0.08 + 0.04 + 2 × 0.04 + 0.08 dollars.
     assert_eq!(world.posted("alice", 4).await["CreditUsed"], json!(0.44));

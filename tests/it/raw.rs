@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand: requests leave exactly as written, and answers are read without any library
-//! having an opinion on them. For what a proper client would not send or would not show.
+//! HTTP/1.1 by hand: requests are sent exactly as written, and responses are read without an HTTP library. For what a
+//! proper client would not send or not show.
 
 use bytes::Bytes;
 use tokio::{
@@ -7,20 +7,20 @@ use tokio::{
     net::TcpStream,
 };
 
-/// An answer as it came.
+/// A response as received.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
     pub status: u16,
-    /// Names in lower case, in the order they came.
+    /// Names in lower case, in the order received.
     pub headers: Vec<(String, String)>,
-    /// Without the framing of chunks.
+    /// Without chunked framing.
     pub body: Vec<u8>,
-    /// Whether the framing said that this is all.
+    /// Whether the framing marked the body as complete.
     pub complete: bool,
 }
 
 impl Answer {
-    /// The first header of this name.
+    /// The first header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -28,7 +28,7 @@ impl Answer {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All headers of this name.
+    /// All headers with this name.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         self.headers
             .iter()
@@ -44,7 +44,7 @@ impl Answer {
     }
 }
 
-/// A request with a body of known length, on a connection of its own.
+/// A request with a body of known length, for a new connection.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Bytes {
     let length = match body.len() {
         0 => String::new(),
@@ -54,7 +54,7 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
     [head.as_bytes(), body].concat().into()
 }
 
-/// The same with the body in chunks of this size.
+/// A request with its body in chunks of this size.
 pub fn chunked(
     method: &str,
     target: &str,
@@ -92,7 +92,7 @@ pub async fn connect(base: &str) -> TcpStream {
     socket
 }
 
-/// Sends all of a request, then reads the answer to its end.
+/// Sends all of a request, then reads the response to its end.
 pub async fn exchange(base: &str, request: &[u8]) -> Answer {
     let mut socket = connect(base).await;
     let method =
@@ -101,7 +101,7 @@ pub async fn exchange(base: &str, request: &[u8]) -> Answer {
     read(&mut socket, &method).await
 }
 
-/// Reads an answer to the end of its framing or of the connection.
+/// Reads a response to the end of its framing or of the connection.
 pub async fn read(socket: &mut TcpStream, method: &str) -> Answer {
     let reading = async {
         let mut text = Vec::new();

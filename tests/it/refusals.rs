@@ -1,4 +1,4 @@
-//! Attempts of retried calls, and calls that were refused before any was made: recorded, told to whom they concern.
+//! Attempts of retried calls, and calls refused before any attempt: both are recorded and shown to those concerned.
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn a_retried_call_shows_both_attempts_to_root_and_none_to_its_account() {
     upstream.script(SICK, status(503));
     upstream.script(GOOD, Script::Chat);
     let key = world.add_account("alice", 100.0).await;
-    // One of two gets the sick key first.
+    // One of the two calls tries the failing key first.
     for _ in 0..2 {
         assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 200);
     }
@@ -75,7 +75,7 @@ async fn a_call_that_all_keys_failed_has_its_attempts_in_its_record_and_is_in_no
     upstream.script(SICK, status(503));
     let key = world.add_account("alice", 100.0).await;
     assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 503);
-    // Now the key rests, and nobody is asked.
+    // Now the key is cooling down, and no key is tried.
     let second = world.chat(&key, "gpt-4o-mini").await;
     let status = second.status().as_u16();
     let error: Value = second.json().await.unwrap();

@@ -1,4 +1,4 @@
-//! What crosses the gateway and what does not: methods, paths, bodies, headers, credentials, answers.
+//! What crosses the gateway and what does not: methods, paths, bodies, headers, credentials, responses.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 
-/// A gateway with one key that behaves like this, and an account.
+/// A gateway with one key that follows this script, and an account.
 async fn world_with(script: Script) -> (World, Upstream, String) {
     let (world, upstream) = (World::start().await, Upstream::start().await);
     upstream.script(UP, script);
@@ -281,7 +281,7 @@ async fn end_to_end_headers_cross_unchanged_and_those_of_the_connection_do_not()
         ("anthropic-version", "2023-06-01"),
         ("host", upstream.base.trim_start_matches("http://")),
         ("content-length", "2"),
-        // This much of `TE` is the gateway's own: it passes trailers on.
+        // This part of `TE` is the gateway's own: it passes trailers on.
         ("te", "trailers"),
         ("connection", "te"),
     ] {
@@ -792,7 +792,7 @@ async fn access_lists_refuse_what_they_do_not_name() {
         let answer = world.post(path, &key, &json!({"model": "gpt-4o"})).await;
         refused(answer, 403, "resource_not_allowed").await;
     }
-    // An alias is the path it stands for.
+    // An alias is treated like the path it stands for.
     assert_eq!(
         world
             .post("/chat/completions", &key, &json!({"model": "m"}))

@@ -1,5 +1,5 @@
-//! A rolling restart as an operator does it: two data planes behind a load balancer, one of which is told
-//! to stop while streams are open on both.
+//! A rolling restart as an operator does it: two data planes behind a load balancer, one of which is stopped while
+//! streams are open on both.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const STREAMS: usize = 500;
-/// Those that go on for some seconds, and those of the calls meanwhile.
+/// The key of streams that take some seconds, and the key of the calls meanwhile.
 const LONG: &str = "sk-upstream-long-0123456789";
 const SHORT: &str = "sk-upstream-short-0123456789";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
@@ -29,7 +29,7 @@ const CHUNKS: usize = 18;
 const PAUSE: Duration = Duration::from_millis(400);
 const USAGE: (i64, i64) = (11, 7);
 
-/// A stream's chunks, with its usage before the end.
+/// The chunks of a stream, with usage before the end.
 fn chunks() -> Vec<Bytes> {
     let text =
         event(r#"{"choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}"#);
@@ -44,18 +44,18 @@ fn chunks() -> Vec<Bytes> {
     chunks
 }
 
-/// What a balancer knows of the two planes: where calls went, and that none was lost.
+/// What a load balancer knows of the two planes: where calls went, and that none was lost.
 #[derive(Default)]
 struct Balancer {
     stop: AtomicBool,
-    /// As last heard.
+    /// As of the last check.
     unready: [AtomicBool; 2],
     served: [AtomicUsize; 2],
     turned_away: AtomicUsize,
 }
 
 impl Balancer {
-    /// Asks both planes again and again whether they want calls.
+    /// Checks repeatedly whether both planes accept calls.
     async fn look_at(self: Arc<Self>, bases: [String; 2]) {
         let http = client();
         while !self.stop.load(Ordering::Relaxed) {
@@ -68,7 +68,7 @@ impl Balancer {
         }
     }
 
-    /// Calls one after the other, in turn over the planes; one that takes no calls is passed over.
+    /// Makes calls one after the other, on the planes in turn; skips a plane that takes no calls.
     async fn call_on(self: Arc<Self>, bases: [String; 2], key: String) {
         let http = client();
         let body = json!({"model": "house-short", "messages": [{"role": "user", "content": "hi"}]});
@@ -95,7 +95,7 @@ impl Balancer {
                         assert_eq!(answer.status(), 503, "{:?}", answer.text().await);
                         self.turned_away.fetch_add(1, Ordering::Relaxed);
                     }
-                    // Nothing of a call has reached a plane that cannot be connected to.
+                    // A plane that cannot be connected to has received nothing of the call.
                     Err(error) => {
                         assert!(error.is_connect(), "{error:?}");
                         self.turned_away.fetch_add(1, Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Balancer {
     }
 }
 
-/// A stream to its end; tells when its first chunk has come.
+/// Reads a stream to its end; signals when its first chunk has come.
 async fn stream(
     http: reqwest::Client,
     base: String,
@@ -131,7 +131,7 @@ async fn stream(
     String::from_utf8(text).unwrap()
 }
 
-/// Watches a plane that has been told to stop: it has to say that it is not ready while it still listens.
+/// Watches a plane that was told to stop: it has to report that it is not ready while it still listens.
 async fn leaves_in_order(base: &str) {
     let address = base.trim_start_matches("http://").to_owned();
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -141,7 +141,7 @@ async fn leaves_in_order(base: &str) {
         if tokio::net::TcpStream::connect(&address).await.is_err() {
             break;
         }
-        // Each look is a connection of its own, as a load balancer's is.
+        // Each check opens a new connection, as a load balancer does.
         if let Ok(answer) = client().get(format!("{base}/readyz")).send().await {
             unready += usize::from(answer.status() == 503);
         }

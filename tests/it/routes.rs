@@ -1,5 +1,5 @@
-//! Every method and path of the providers' references through a running gateway: what is relayed is counted and
-//! paid for, what is refused reaches no provider, and nothing is free.
+//! Every method and path of the providers' references through a running gateway: relayed calls are counted and charged,
+//! refused ones reach no provider, and nothing is free.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -13,10 +13,10 @@ use crate::{
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
 const REFERENCES: &str = include_str!("../data/references.json");
-/// What each call costs of those that answer with a chat's usage.
+/// The cost of each call whose response has a chat's usage.
 const CALL: f64 = 0.000_097_5;
 
-/// Method and path, and whether an id stands in the path.
+/// Method, path, and whether the path contains an id.
 fn endpoints() -> Vec<(Method, String, bool)> {
     let references: Value = serde_json::from_str(REFERENCES).unwrap();
     let providers = references.as_array().unwrap().iter();
@@ -77,8 +77,8 @@ async fn each_endpoint_of_the_references_is_paid_for_or_has_an_owner_or_is_refus
             continue;
         }
         assert_eq!(relayed, 1, "{method} {path}");
-        // What belongs to somebody is not found for whom it does not belong to, so only what makes something new
-        // can get through without being paid for at once.
+        // An object of another account is not found, so only calls that create something can get through without being
+        // charged at once.
         let counted = world.account("alice").await["Requests"].as_u64();
         let makes = method == Method::POST && !has_id;
         assert!(makes, "{method} {path}: what stands there is nobody's");
@@ -138,7 +138,7 @@ async fn no_spelling_of_an_endpoint_gets_through_unmetered() {
                 let answer = raw::exchange(&world.node.base, &request).await;
                 let relayed = upstream.count(UP) - before;
                 if relayed == 0 {
-                    // Or the gateway's own list of what the account has made.
+                    // Or the gateway's own list of objects that the account created.
                     let is_list = method == "GET" && answer.json()["data"].is_array();
                     let status = answer.status;
                     assert!(status >= 400 || is_list, "{method} {target}: {status}");

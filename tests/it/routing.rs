@@ -1,4 +1,4 @@
-//! Where calls go: from model to model and level to level, and what of it is billed.
+//! Where calls go, from model to model and level to level, and what is billed.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
 const FIRST: &str = "sk-first-aaaaaaaaaaaaaaaa";
 const SECOND: &str = "sk-second-bbbbbbbbbbbbbbb";
 
-/// A 429 that asks for an hour of rest.
+/// A 429 that asks for an hour without calls.
 pub fn limited() -> Script {
     Script::Answer {
         status: 429,
@@ -22,7 +22,7 @@ pub fn limited() -> Script {
     }
 }
 
-/// Models that a key was asked for, in order.
+/// Models that were requested with a key, in order.
 pub fn models(upstream: &Upstream, key: &str) -> Vec<String> {
     let seen = upstream.seen(key).into_iter();
     seen.map(|seen| {
@@ -32,7 +32,7 @@ pub fn models(upstream: &Upstream, key: &str) -> Vec<String> {
     .collect()
 }
 
-/// A key of level 0 that is out of calls, and one of level 3 that answers.
+/// A rate-limited key of level 0, and a working one of level 3.
 async fn first_is_limited() -> (World, Upstream) {
     let (world, upstream) = (World::start().await, Upstream::start().await);
     upstream.script(FIRST, limited());
@@ -60,7 +60,7 @@ async fn a_substitute_answers_when_every_level_of_a_model_is_exhausted_and_is_bi
         "each pair slept after one refusal"
     );
     assert_eq!(models(&upstream, SECOND), ["gpt-4o-mini", "gpt-4o-mini"]);
-    // Only what is asked for is checked.
+    // Only the requested model is checked.
     assert_eq!(world.chat(&key, "gpt-4o-mini").await.status(), 403);
     world.posted("alice", 2).await;
     let csv = world
@@ -126,7 +126,7 @@ async fn credit_is_set_aside_for_the_dearest_model_of_the_chain() {
             .status(),
         200
     );
-    // Ten answers of 16,000 tokens are far beyond two dollars in this model.
+    // Ten choices of 16,000 tokens cost far more than two dollars with this model.
     world
         .conf(json!({"ModelFailover": "gpt-4o-mini=gpt-4"}))
         .await;
@@ -179,12 +179,12 @@ async fn a_key_that_lists_models_serves_those_alone_and_calls_them_by_its_provid
         models(&upstream, SECOND),
         ["gpt-4.1", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-mini"]
     );
-    // No key for a model is said at once, and costs no key its rest.
+    // A missing key for a model is reported at once, and makes no key cool down.
     let answer = world.chat(&key, "gpt-5").await;
     crate::world::refused(answer, 503, "no_upstream_key").await;
     let conf = world.read("/x-conf").await;
     assert_eq!(conf["SleepingKeys"], json!([]));
-    // What was sold is what was asked for here.
+    // The model sold is the one that was requested here.
     world.posted("alice", 10).await;
     let calls = world.read("/x-usage?user=alice").await;
     let calls = calls.as_array().unwrap();

@@ -1,5 +1,4 @@
-//! The database's password: it opens the database whatever characters it has, and nothing that is said of a server
-//! that cannot be used holds it.
+//! The database's password: it works with any characters, and no message about an unusable server contains it.
 
 use sea_orm::ConnectionTrait as _;
 
@@ -53,7 +52,7 @@ fn what_is_said_of_a_server_that_cannot_be_reached_holds_no_password() {
         ),
         ("postgres://u@127.0.0.1:1/db".to_owned(), &apart, "control"),
     ];
-    // Each takes the seconds that a server has to come up.
+    // Each waits the seconds that a server may take to come up.
     std::thread::scope(|scope| {
         for (url, password, role) in &cases {
             scope.spawn(move || {
@@ -78,10 +77,10 @@ fn is_silent(said: &str) {
     }
 }
 
-/// A role with this password and a database of its own.
+/// Creates a role with this password and its own database.
 async fn guarded(admin: &str, name: &str, password: &str) -> String {
     let connection = sea_orm::Database::connect(admin).await.unwrap();
-    // Two tests may make the group at once.
+    // Two tests may create the group at once.
     let _there = connection.execute_unprepared("CREATE ROLE guarded").await;
     let quoted = password.replace('\'', "''");
     for sql in [

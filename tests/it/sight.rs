@@ -1,4 +1,4 @@
-//! What can be seen of calls from outside: their ids, headers by setting, metrics, the access log.
+//! Telemetry of calls: their ids, optional headers, metrics, the access log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ const UP2: &str = "sk-upstream-bbbbbbbbbbbbbbbbbbbbbb";
 const PRICING: &str = r#"{"ChatPricing":{"gpt-4o":{"InputText":2.5,"OutputText":10}}}"#;
 const BODY: &[u8] = b"{\"model\":\"gpt-4o\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 
-/// A gateway with one key that behaves like this, and an account.
+/// A gateway with one key that follows this script, and an account.
 async fn world_with(env: &[(&str, &str)], script: Script) -> (World, Upstream, String) {
     let (world, upstream) = (World::with(env).await, Upstream::start().await);
     upstream.script(UP, script);
@@ -225,7 +225,7 @@ impl Metrics {
         Self(parsed.collect())
     }
 
-    /// The value of a line, without the prefix; 0 when it is not there.
+    /// The value of a line, named without the prefix; 0 if it is missing.
     fn of(&self, name: &str) -> f64 {
         let value = self.0.get(&format!("proxyxai_{name}"));
         value.copied().unwrap_or_default()
@@ -243,7 +243,7 @@ async fn calls_tries_refusals_tokens_and_cost_are_counted_once_each() {
     upstream.script(UP2, Script::Chat);
     world.add_key(UP2, &upstream.base).await;
     let poor = world.add_account("poor", 2.0).await;
-    // The first key fails once, and sleeps from there on.
+    // The first key fails once, and then cools down.
     let mut failed = 0;
     for _ in 0..3 {
         assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);

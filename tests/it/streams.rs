@@ -1,4 +1,4 @@
-//! Streamed answers: unchanged, at once, and ending as the upstream ended them.
+//! Streamed responses: unchanged, without delay, and ending as the upstream ended them.
 
 use std::time::{Duration, Instant};
 
@@ -45,8 +45,7 @@ async fn streamed(base: &str, key: &str, path: &str, body: &str) -> raw::Answer 
     raw::exchange(base, &raw::request("POST", path, &headers, body.as_bytes())).await
 }
 
-/// 200 chunks that no parser would cut like this: events split anywhere, several at once, comments, all
-/// line ends, text in many bytes.
+/// 200 chunks cut as no parser would: events split anywhere, several at once, comments, all line ends, multi-byte text.
 fn odd_chunks() -> Vec<Bytes> {
     let mut text = Vec::new();
     for index in 0..300 {
@@ -108,7 +107,7 @@ async fn a_stream_of_200_chunks_arrives_byte_for_byte_as_a_direct_call_would() {
     }
 }
 
-/// How long each event was on its way, in milliseconds, ascending.
+/// The delay of each event on its way, in milliseconds, ascending.
 async fn delays(world: &World, key: &str, asks: bool, count: usize) -> Vec<f64> {
     let body: Value = serde_json::from_str(&chat_body(asks)).unwrap();
     let answer = world.post("/v1/chat/completions", key, &body).await;
@@ -131,8 +130,8 @@ async fn delays(world: &World, key: &str, asks: bool, count: usize) -> Vec<f64> 
     delays
 }
 
-/// The best of a few runs: a busy machine only ever adds delay, while Nagle's algorithm or a buffer
-/// that fills up first would show in every run.
+/// The best of a few runs: a busy machine only adds delay, while Nagle's algorithm or a buffer that fills up first
+/// would show in every run.
 async fn best_p99(world: &World, key: &str, asks: bool, count: usize, enough: f64) -> f64 {
     let mut best = f64::MAX;
     for _ in 0..8 {
@@ -163,7 +162,7 @@ async fn each_of_200_chunks_reaches_the_client_within_milliseconds() {
 
 #[tokio::test]
 async fn nagles_algorithm_delays_no_small_chunk() {
-    // Fast enough that a chunk always leaves while the one before is not yet acknowledged.
+    // Fast enough that a chunk always leaves before the previous one is acknowledged.
     let script = Script::Clocked {
         count: 100,
         pause: Duration::from_millis(5),
@@ -182,7 +181,7 @@ async fn nagles_algorithm_delays_no_request_on_a_kept_connection() {
     let mut best = Duration::MAX;
     for _ in 0..50 {
         let start = Instant::now();
-        // The mapping makes the body several pieces, which Nagle's algorithm would send one by one.
+        // The model mapping splits the body into several pieces, which Nagle's algorithm would send one by one.
         let answer = world.chat(&key, "short").await;
         assert_eq!(answer.bytes().await.unwrap(), completion("hello"));
         best = best.min(start.elapsed());
@@ -326,7 +325,7 @@ async fn a_key_that_says_no_is_not_asked_for_usage() {
     assert!(record.tokens.unwrap().output > 0);
 }
 
-/// The error event that ends a stream of this route, at the end of what came.
+/// The error event that ends a stream of this route, and what came before it.
 pub fn error_event(body: &[u8], path: &str) -> (Vec<u8>, Value) {
     let text = std::str::from_utf8(body).unwrap();
     let mark = match path {
@@ -404,7 +403,7 @@ async fn an_upstream_that_dies_in_the_middle_leaves_whole_events_and_an_error() 
     }
 }
 
-/// An upstream that says this to every connection and then closes it.
+/// An upstream that sends this on every connection and then closes it.
 async fn torn(said: &'static str) -> (String, tokio::task::JoinHandle<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -442,7 +441,7 @@ async fn what_arrives_together_with_the_break_is_delivered_before_it() {
             );
             let through = streamed(&world.node.base, &key, path, &chat_body(asks)).await;
             assert_eq!(through.status, 200);
-            // Where the length is known, or a usage chunk was taken out, it is known no more.
+            // Without a `Content-Length` the stream ends in order after an error event; with one it breaks off.
             let ends_itself = through.header("content-length").is_none();
             assert_eq!(through.complete, ends_itself, "{said}");
             let before = if ends_itself {
@@ -595,7 +594,7 @@ async fn silence_between_chunks_ends_the_stream_after_the_idle_timeout() {
         start.elapsed()
     );
     upstream.all_closed().await;
-    // Chunks that keep coming within the limit are no silence.
+    // Chunks that keep coming within the limit keep the stream alive.
     let lively = Script::Stream {
         chunks: vec![event("{}"); 8],
         pause: Duration::from_millis(100),
@@ -645,7 +644,7 @@ async fn a_stream_longer_than_every_timeout_goes_on() {
     assert_eq!(delays(&world, &key, true, 20).await.len(), 20);
 }
 
-/// What a provider of this route says before it answers.
+/// What a provider of this route sends before the first content.
 fn prelude(path: &str) -> Vec<Bytes> {
     let named = |name: &str, data: &str| Bytes::from(format!("event: {name}\ndata: {data}\n\n"));
     match path {
@@ -675,7 +674,7 @@ fn prelude(path: &str) -> Vec<Bytes> {
     }
 }
 
-/// How a provider of this route says that it is overloaded.
+/// The event with which a provider of this route reports that it is overloaded.
 fn server_error(path: &str) -> Bytes {
     match path {
         "/v1/responses" => "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"id\":\"resp_1\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"m\"}}}\n\n".into(),
@@ -691,7 +690,7 @@ const STREAMED_PATHS: [&str; 4] = [
     "/v1/messages",
 ];
 
-/// An answer of which the beginning says nothing.
+/// A response whose beginning has no content yet.
 fn good(path: &str) -> Vec<Bytes> {
     let mut chunks = prelude(path);
     chunks.push(event(
@@ -754,7 +753,7 @@ async fn an_error_in_a_stream_means_what_its_status_would_mean() {
         let through = streamed(&world.node.base, &key, path, &chat_body(true)).await;
         assert_eq!(through.status, status, "{error}");
         assert_eq!(through.json()["error"]["code"], "upstream_error");
-        // A rate limit is of one model; a key that is not accepted is of no use for any.
+        // A rate limit concerns one model; a refused key is useless for all.
         upstream.script(ONE, events_at_once(good(path)));
         let other = r#"{"model":"gpt-4o-mini","stream":true,"messages":[]}"#;
         let through = streamed(&world.node.base, &key, path, other).await;
@@ -855,13 +854,13 @@ async fn every_protocol_ends_a_cut_stream_with_its_own_error() {
         assert!(through.complete, "{path}");
         let (before, error) = error_event(&through.body, path);
         assert_eq!(before, chunks.concat(), "{path}");
-        // What the SDKs look for, in whatever stream.
+        // The fields that SDKs read, in every stream.
         assert!(error["error"]["message"].is_string(), "{path}: {error}");
         world.posted("alice", 1).await;
         let record = world.grpc().usage("alice").await.remove(0).record.unwrap();
         assert_eq!((record.status, record.measure()), (200, Measure::Partial));
     }
-    // Nothing is known of how other streams end.
+    // The end of other streams is not known.
     let script = Script::Stream {
         chunks: good("/v1/future"),
         pause: Duration::from_millis(5),
@@ -935,7 +934,7 @@ async fn pings_and_comments_are_silence() {
     upstream.all_closed().await;
 }
 
-/// Reads a streamed answer until this text has come, then leaves.
+/// Reads a streamed response until this text has come, then leaves.
 async fn leave_after(world: &World, key: &str, body: &str, mark: &str) {
     let body: Value = serde_json::from_str(body).unwrap();
     let mut answer = world.post("/v1/chat/completions", key, &body).await;
@@ -955,10 +954,10 @@ async fn a_client_that_leaves_near_the_end_is_billed_by_the_providers_own_count(
     };
     for (env, pause, mark, measure) in [
         (vec![], 100, "\"stop\"", Measure::Measured),
-        // Not near its end: that is another rule's.
+        // Not near its end: another rule applies there.
         (vec![("ABANDONED", "cancel")], 100, "Hel", Measure::Partial),
         (vec![], 100, "Hel", Measure::Measured),
-        // Too late, or not wanted: what was delivered is complete, and nobody reported what it used.
+        // Too late, or not wanted: the delivered part is complete, and its usage was not reported.
         (
             vec![("ABANDONED", "cancel"), ("DRAIN_MS", "50")],
             400,
@@ -1007,7 +1006,7 @@ async fn an_answer_that_is_not_streamed_is_read_on_when_its_client_leaves_in_the
         socket.write_all(head.as_bytes()).await.unwrap();
         socket.write_all(first).await.unwrap();
         tokio::time::sleep(Duration::from_millis(400)).await;
-        // The connection is still there, though nobody but the gateway wants the rest.
+        // The connection is still open, though only the gateway wants the rest.
         socket.write_all(second).await.unwrap();
         assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0, "until the end");
     });

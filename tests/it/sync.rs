@@ -1,4 +1,4 @@
-//! A public price list that is laid over the prices: by hand against a gateway that runs, and against files.
+//! A public price list merged into the prices: by hand on a running gateway, and on files.
 
 use std::{fs, path::Path, process::Command};
 
@@ -13,7 +13,7 @@ const TABLE: &str = r#"{"Version":"2026-10-01","Providers":{"openai":["o.example
     "ChatPricing":{"house":{"Provider":"openai","InputText":2,"OutputText":8,"CachedText":1},
         "old":{"Provider":"openai","InputText":1,"OutputText":1}}}"#;
 
-/// A list in which `house` costs this.
+/// A list with this price of `house`.
 fn list(input: f64) -> String {
     let per_token = input / 1e6;
     format!(
@@ -130,7 +130,7 @@ async fn a_list_counts_when_it_is_applied_and_too_far_only_by_force() {
     let (code, told, log) = sync(Some(&world), &[&near, "--apply"]);
     assert_eq!(code, 0, "{told}{log}");
     assert!(told.contains("loaded: version"), "{told}");
-    // What the list does not have of it stays.
+    // Fields that the list does not have stay.
     let now = shown("gpt-4o");
     assert!(
         now.contains("gpt-4o InputText 3\n") && now.contains("gpt-4o CachedText 1.25\n"),

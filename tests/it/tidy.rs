@@ -1,5 +1,5 @@
-//! The rules of the house that the compiler does not keep: which module may name what, how a file
-//! begins, how long it may be. A broken rule is printed with its reason.
+//! The rules of the repository that the compiler does not check: which module may name what, how a file begins, how
+//! long it may be. A violation is printed with the reason of its rule.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,11 +9,11 @@ use std::{
 
 /// What files below a path must not name.
 struct Rule {
-    /// Below the repository's root; a folder or a file without its ending.
+    /// Relative to the repository's root; a folder, or a file without its ending.
     module: &'static str,
-    /// Files of it that the rule leaves alone.
+    /// Files of the module that the rule does not apply to.
     except: &'static [&'static str],
-    /// Crates, or modules with `crate::` before them.
+    /// Crates, or modules prefixed with `crate::`.
     not: &'static [&'static str],
     reason: &'static str,
 }
@@ -234,7 +234,7 @@ fn is_test(name: &str) -> bool {
         || stem.ends_with("/samples")
 }
 
-/// The code without comments and the contents of strings, up to the tests at its end.
+/// The code without comments and string contents, up to the tests at its end.
 fn code(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
     let text = text
@@ -251,7 +251,7 @@ fn code(text: &str) -> String {
         } else if letter == '"' {
             string(rest)
         } else if rest.starts_with("'\"'") || rest.starts_with("'\\") {
-            // A quote or an escape as a character.
+            // A quote or an escape in a character literal.
             rest[2..].find('\'').map_or(rest.len(), |end| end + 3)
         } else {
             code.push(letter);
@@ -290,7 +290,7 @@ fn raw_string(text: &str) -> Option<usize> {
         .map(|at| 1 + hashes + 1 + at + end.len())
 }
 
-/// Every path that the code names, uses written out one by one.
+/// Every path that the code names, with `use` groups expanded.
 fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let mut rest = code;
@@ -349,7 +349,7 @@ fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// Whether a path names a crate, a module of the own crate, or the generated code.
+/// Whether a path names a crate, a module of the same crate, or the generated code.
 fn names(path: &str, forbidden: &str, module: &str) -> bool {
     let begins = |path: &str, with: &str| {
         path == with
@@ -358,7 +358,7 @@ fn names(path: &str, forbidden: &str, module: &str) -> bool {
                 .is_some_and(|rest| rest.starts_with("::"))
     };
     if let Some(own) = forbidden.strip_prefix("crate::") {
-        // A folder's files reach the crate's root by `crate` or by as many `super` as they are deep.
+        // A file in a folder reaches the crate's root by `crate` or by as many `super` as it is deep.
         let inside = path.trim_start_matches("super::");
         let climbs = path.len() - inside.len() > "super::".len();
         return begins(path, forbidden)
@@ -577,7 +577,7 @@ fn the_repository_speaks_of_the_product_alone() {
     let mut broken = Vec::new();
     for (name, text) in SOURCES.into_iter().flat_map(files) {
         for (number, line) in text.lines().enumerate() {
-            // Put together, so that this file keeps its own rule.
+            // Concatenated, so that this file keeps its own rule.
             for word in [
                 concat!("TO", "DO"),
                 concat!("FIX", "ME"),
@@ -641,7 +641,7 @@ fn no_two_types_of_a_crate_have_one_name() {
     for source in CRATES {
         let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (file, text) in files(source) {
-            // The ORM's macros demand the names `Model` and `Relation` of every table.
+            // The ORM's macros require the names `Model` and `Relation` for every table.
             if is_test(&file) || file.contains("/store/entity/") {
                 continue;
             }
@@ -681,7 +681,7 @@ fn no_modules_of_a_crate_need_each_other() {
             let others = named.filter(|name| name != module && modules.contains(name));
             needs.entry(module.clone()).or_default().extend(others);
         }
-        // What needs nothing that is left is in no cycle.
+        // A module that needs no remaining module is in no cycle.
         while let Some(free) = needs
             .iter()
             .find(|(_, needs)| needs.is_empty())

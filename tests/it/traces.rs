@@ -1,4 +1,4 @@
-//! Traces, as a collector gets them over OTLP.
+//! Traces, as a collector receives them over OTLP.
 
 use std::{
     sync::{Arc, Mutex},
@@ -29,7 +29,7 @@ const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":1
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A collector that keeps what it gets.
+/// A collector that keeps what it receives.
 struct Collector {
     endpoint: String,
     kept: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
@@ -66,7 +66,7 @@ impl Collector {
         }
     }
 
-    /// What a gateway is started with, so that its spans come soon.
+    /// Variables of a gateway that exports its spans soon.
     fn env(&self) -> [(&str, &str); 3] {
         [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &self.endpoint),
@@ -137,7 +137,7 @@ fn failed(span: &Span) -> bool {
     status.is_some_and(|status| status.code() == StatusCode::Error)
 }
 
-/// Trace, span and flags of what an upstream got.
+/// Trace, span and flags of a request that an upstream got.
 fn traceparent(headers: &http::HeaderMap) -> [String; 3] {
     let [parent] = headers.get_all("traceparent").iter().collect::<Vec<_>>()[..] else {
         panic!("{headers:?}");
@@ -155,7 +155,7 @@ async fn world_with(env: &[(&str, &str)], script: Script) -> (World, Upstream, S
     (world, upstream, key)
 }
 
-/// A streamed chat call in somebody's trace.
+/// A streamed chat call with this parent trace.
 async fn traced(world: &World, key: &str, parent: &str) -> reqwest::Response {
     let body = json!({
         "model": "house", "stream": true, "stream_options": {"include_usage": true},
@@ -185,7 +185,7 @@ async fn a_call_is_a_server_span_with_a_client_span_for_each_attempt_below_it() 
     let (world, upstream, key) = world_with(&collector.env(), status(500)).await;
     upstream.script(UP2, stream());
     world.add_key(UP2, &upstream.base).await;
-    // Whichever key is first, the one that fails is met on the way of these.
+    // Whichever key is first, one of these calls tries the failing one.
     let mut calls = 0;
     while upstream.count(UP) == 0 {
         let answer = traced(&world, &key, PARENT).await;
@@ -393,7 +393,7 @@ async fn both_attempts_of_a_hedged_call_are_in_its_trace() {
     let (world, upstream, key) = hedging(&collector.env()).await;
     upstream.script(GOOD[0], Script::Mute);
     for _ in 0..4 {
-        // Read to its end: a client that leaves would end the winner as well.
+        // Read to the end: a client that leaves would end the winning attempt as well.
         let answer = world.chat(&key, "gpt-4o-mini").await;
         assert_eq!(answer.status(), 200);
         answer.bytes().await.unwrap();

@@ -1,6 +1,6 @@
-//! What a client sends reaches the upstream, and what the upstream says reaches the client, byte for byte
-//! as without the gateway, save the differences that docs/relaying.md names: each of them is a row here.
-//! Every pair of the corpus goes to the upstream once directly and once through the gateway.
+//! Requests reach the upstream, and responses the client, byte for byte as without the gateway. The only differences
+//! are those that docs/relaying.md names, each of which is a row here. Every pair of the corpus is sent directly and
+//! through the gateway.
 
 mod answers;
 mod corpus;
@@ -25,17 +25,17 @@ use corpus::{Case, corpus};
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const AT_ONCE: usize = 8;
 
-/// Where a difference shows.
+/// The side on which a difference occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     Request,
     Answer,
 }
 
-/// How a message through the gateway may differ from the direct one. It changes the direct message into
-/// the one that is expected; where only the gateway knows a value, it takes it from the message it got.
+/// How a message through the gateway may differ from the direct one. It turns the direct message into the expected one.
+/// A value that only the gateway knows is taken from the received message.
 struct Difference {
-    /// As docs/relaying.md calls it.
+    /// Its name in docs/relaying.md.
     name: &'static str,
     side: Side,
     expect: fn(&Seen<'_>, &mut Message, &mut Message),
@@ -43,13 +43,13 @@ struct Difference {
 
 /// What a difference may depend on.
 struct Seen<'s> {
-    /// The client's request, as it came directly.
+    /// The client's request, as sent directly.
     request: &'s Message,
     /// Host and port of the upstream behind the gateway.
     host: &'s str,
 }
 
-/// In the order in which they are made.
+/// In the order in which they are applied.
 const DIFFERENCES: [Difference; 24] = [
     request("HTTP version", |_, expected, _| {
         expected.start[2] = b"HTTP/1.1".to_vec();
@@ -210,7 +210,7 @@ fn credentials(seen: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     expected.push("authorization", format!("Bearer {UP}").as_bytes());
     let path = &seen.request.start[1];
     let says_anthropic = !seen.request.all("anthropic-version").is_empty();
-    // Where nobody knows the endpoint, the client's header tells whose is meant.
+    // For unknown endpoints the client's header tells the dialect.
     if path.starts_with(b"/v1/messages") || (says_anthropic && path.starts_with(b"/v1/things")) {
         expected.push("x-api-key", UP.as_bytes());
     }
@@ -235,7 +235,7 @@ fn hop_by_hop(message: &mut Message) {
     }
 }
 
-/// A body is read before it goes on, so its length is known; only trailers need chunks.
+/// A body is read before it is forwarded, so its length is known; only trailers need chunks.
 fn request_framing(_: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     if expected.framing != Framing::Chunked {
         once(expected, "content-length");
@@ -259,7 +259,7 @@ fn request_framing(_: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     set_length(expected);
 }
 
-/// The same length may stand there twice, and goes on once.
+/// The same length may be given twice, and is forwarded once.
 fn once(message: &mut Message, name: &str) {
     if message.all(name).len() > 1 {
         let value = message.text(name);
@@ -274,7 +274,7 @@ fn set_length(message: &mut Message) {
     message.push("content-length", length.as_bytes());
 }
 
-/// What goes to a client is framed anew, and what the framing cannot carry is lost.
+/// Responses to a client are framed anew, which loses what the framing cannot carry.
 fn answer_framing(seen: &Seen<'_>, expected: &mut Message, got: &mut Message) {
     if expected.framing == Framing::Chunked {
         expected.remove("content-length");
@@ -296,7 +296,7 @@ fn answer_framing(seen: &Seen<'_>, expected: &mut Message, got: &mut Message) {
     }
 }
 
-/// Usage is asked for where that is left to the client and it did not.
+/// Usage is requested if that is left to the client and it did not ask.
 fn usage(seen: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     let path = seen.request.start[1].as_slice();
     let optional = path == b"/v1/chat/completions" || path == b"/v1/completions";
@@ -308,7 +308,7 @@ fn usage(seen: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     }
 }
 
-/// A model that is mapped is named anew, and nothing else that reads like it.
+/// A mapped model is renamed, and nothing else that looks like it.
 fn model(_: &Seen<'_>, expected: &mut Message, _: &mut Message) {
     let body = String::from_utf8_lossy(&expected.body).into_owned();
     let new = body
@@ -328,7 +328,7 @@ fn request_id(_: &Seen<'_>, expected: &mut Message, got: &mut Message) {
     }
 }
 
-/// The answer has the call's id; the provider's own takes another name.
+/// The response has the call's id; the provider's own id gets another name.
 fn answer_id(seen: &Seen<'_>, expected: &mut Message, got: &mut Message) {
     let theirs = expected.all("x-request-id").first().map(|id| id.to_vec());
     request_id(seen, expected, got);
@@ -337,7 +337,7 @@ fn answer_id(seen: &Seen<'_>, expected: &mut Message, got: &mut Message) {
     }
 }
 
-/// The fields by name; those of one name stay in their order.
+/// Sorts the fields by name; those with the same name keep their order.
 fn ordered(mut message: Message) -> Message {
     message.fields.sort_by(|one, other| one.0.cmp(&other.0));
     message.trailers.sort_by(|one, other| one.0.cmp(&other.0));
@@ -375,7 +375,7 @@ fn script(
     }
 }
 
-/// Compares one side of all pairs, and returns what differs beyond what may.
+/// Compares one side of all pairs, and returns the differences that are not allowed.
 fn compare(
     side: Side,
     host: &str,
@@ -498,7 +498,7 @@ async fn a_failure_that_no_key_is_spared_keeps_its_status_in_our_words() {
     let key = world.add_account("alice", 1000.0).await;
     world.add_key(UP, &upstream.base).await;
     for status in statuses {
-        // Loaded anew, a key that rests is awake.
+        // A reload ends the cool-down of a key.
         world.conf(json!({"LoadKeys": true})).await;
         let request = format!(
             "GET /v1/things HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nX-Status: {status}\r\n\r\n"
@@ -550,7 +550,7 @@ async fn what_could_mean_something_else_upstream_is_refused_and_does_not_get_the
         assert_eq!(answer.status(), 400, "{line} {body}: {}", shown(&answer));
         documented(&answer.json(), "invalid_request");
     }
-    // These are no URIs, and no HTTP.
+    // These are neither URIs nor HTTP.
     let garbage = [
         "GET /v1/a`b HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET /v1/<a> HTTP/1.1\r\nHost: h\r\n\r\n",

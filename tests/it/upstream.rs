@@ -1,5 +1,4 @@
-//! A scripted upstream: a real HTTP server whose answers are set by key, and which remembers what it
-//! was asked.
+//! A scripted upstream: a real HTTP server with a script for each key, which keeps the requests it gets.
 
 use std::{
     collections::HashMap,
@@ -17,14 +16,14 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// How requests with one key are answered.
+/// The response to requests with one key.
 #[derive(Clone, Debug)]
 pub enum Script {
     /// A chat completion that used 11 prompt and 7 completion tokens.
     Chat,
-    /// The same after a pause.
+    /// A chat completion after a pause.
     Slow { pause: Duration },
-    /// Exactly this.
+    /// Exactly this response.
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
@@ -36,21 +35,21 @@ pub enum Script {
         pause: Duration,
         breaks: bool,
     },
-    /// Events, then nothing for as long as the client is there.
+    /// Events, then nothing for as long as the client stays.
     Stalled { chunks: Vec<Bytes> },
-    /// So many events, each with the moment it left (see `moment`), with a pause between them.
+    /// `count` events, each with the moment it left (see `moment`), with a pause between them.
     Clocked { count: usize, pause: Duration },
     /// Events that depend on whether the request asks for usage.
     ByUsage {
         asked: Vec<Bytes>,
         plain: Vec<Bytes>,
     },
-    /// A chat completion, streamed if that is asked for, that used what `tagged_usage` says of the call
-    /// in its prompt, `call 17`.
+    /// A chat completion, streamed if requested, whose usage is what `tagged_usage` gives for the number in its prompt,
+    /// `call 17`.
     Tagged,
-    /// Declares the whole length and breaks off after so many bytes.
+    /// Declares the whole length and breaks off after `sent` bytes.
     Truncated { body: Bytes, sent: usize },
-    /// Closes the connection without a word.
+    /// Closes the connection without a response.
     Hangup,
     /// Headers at once, then nothing.
     Silent,
@@ -58,19 +57,19 @@ pub enum Script {
     Mute,
     /// The method, path with query, headers and body, echoed as they came.
     Echo,
-    /// The first where a word stands in the path or the body, else the second.
+    /// The first if the path or the body contains a word, else the second.
     Where(&'static str, Box<[Self; 2]>),
-    /// The first where one of these headers is there, else the second.
+    /// The first if one of these headers is present, else the second.
     WithHeader(&'static [&'static str], Box<[Self; 2]>),
 }
 
 impl Script {
-    /// Of requests with a word in their path or body; of others it is `other`.
+    /// `script` for requests with a word in their path or body; `other` for all others.
     pub fn where_it_says(word: &'static str, script: Self, other: Self) -> Self {
         Self::Where(word, Box::new([script, other]))
     }
 
-    /// What it is for one request.
+    /// The script that applies to one request.
     fn of(self, target: &str, headers: &HeaderMap, body: &[u8]) -> Self {
         match self {
             Self::Where(word, scripts) => {
@@ -107,7 +106,7 @@ pub struct Upstream {
 struct State {
     scripts: Mutex<HashMap<String, Script>>,
     seen: Mutex<Vec<(String, Seen)>>,
-    /// Streams whose client is still there.
+    /// Number of streams whose client is still connected.
     open: watch::Sender<usize>,
 }
 
@@ -131,7 +130,7 @@ impl Upstream {
                 let service =
                     hyper::service::service_fn(move |request| answer(Arc::clone(&state), request));
                 tokio::spawn(async move {
-                    // A client that goes away is part of the script.
+                    // A client that disconnects is part of the test.
                     let _ended = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(socket), service)
                         .await;
@@ -145,7 +144,7 @@ impl Upstream {
         }
     }
 
-    /// Sets how a key is answered. Unknown keys get 401.
+    /// Sets the script of a key. Unknown keys get 401.
     pub fn script(&self, key: &str, script: Script) {
         self.state
             .scripts
@@ -154,7 +153,7 @@ impl Upstream {
             .insert(key.to_owned(), script);
     }
 
-    /// What was asked with a key.
+    /// Requests made with a key.
     pub fn seen(&self, key: &str) -> Vec<Seen> {
         let seen = self.state.seen.lock().unwrap();
         seen.iter()
@@ -173,7 +172,7 @@ impl Upstream {
         *self.state.open.borrow()
     }
 
-    /// Everything that was asked, with whatever key.
+    /// All requests, with any key.
     pub fn seen_all(&self) -> Vec<Seen> {
         let seen = self.state.seen.lock().unwrap();
         seen.iter().map(|(_, seen)| seen.clone()).collect()
@@ -221,7 +220,7 @@ pub fn status(status: u16) -> Script {
     }
 }
 
-/// Nanoseconds on a clock that the tests share with the upstream, which runs in their process.
+/// Nanoseconds on a clock that the tests share with the upstream, which runs in the same process.
 pub fn moment() -> u64 {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(ORIGIN.elapsed().as_nanos()).unwrap()
@@ -241,7 +240,7 @@ pub fn events_at_once(chunks: Vec<Bytes>) -> Script {
     }
 }
 
-/// A JSON answer.
+/// A JSON response.
 pub fn json_answer(status: u16, body: impl Into<Bytes>) -> Script {
     Script::Answer {
         status,
@@ -368,7 +367,7 @@ async fn answer(
     })
 }
 
-/// Lets what came before leave before what comes after.
+/// Lets earlier data leave before later data.
 fn pending_once() -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::once(async { tokio::time::sleep(Duration::from_millis(20)).await })
         .filter_map(async |()| None)

@@ -13,8 +13,8 @@ use crate::{
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 
-/// 2,500 nano-dollars a prompt token, 1,250 a cached one, 3,125 a token written to the cache, 10,000 an
-/// answered token; and calls of a dollar each.
+/// Nano-dollars: 2,500 per prompt token, 1,250 per cached one, 3,125 per token written to the cache, 10,000 per output
+/// token; and calls at a dollar each.
 const PRICING: &str = r#"{"ChatPricing":{
     "house": {"InputText": 2.5, "CachedText": 1.25, "CacheWrite": 3.125, "OutputText": 10},
     "dear": {"InputText": 0, "OutputText": 0, "Call": 1}
@@ -31,13 +31,13 @@ async fn world_with(env: &[(&str, &str)]) -> (World, Upstream, String) {
     (world, upstream, key)
 }
 
-/// A provider's answer and what it amounts to.
+/// A provider's response and the expected usage and cost.
 struct Case {
     what: &'static str,
     path: &'static str,
     request: Value,
     answer: Script,
-    /// Input, of it cached, written to the cache; output, of it reasoning.
+    /// Input, cached part, written to the cache; output, reasoning part.
     tokens: [i64; 5],
     nanos: i64,
 }
@@ -422,7 +422,7 @@ async fn a_balance_below_the_minimum_refuses_the_call() {
         message.contains("Insufficient balance") && message.contains("poor"),
         "{message}"
     );
-    // What the first call spends is known to the second one at once.
+    // The second call sees at once what the first one spent.
     let spender = world.add_account("spender", 2.5).await;
     for status in [200, 200, 402] {
         assert_eq!(world.chat(&spender, "dear").await.status(), status);
@@ -473,7 +473,7 @@ async fn the_months_hard_limit_refuses_the_call() {
     assert_eq!(upstream.count(UP), 3);
 }
 
-/// Every record once: as many as calls, no id twice, and the money to match.
+/// Asserts that every record is posted once: as many as calls, no id twice, and the right sum.
 async fn posted_once(world: &World, name: &str, calls: u64) {
     world.posted(name, calls).await;
     let records = world.grpc().usage(name).await;

@@ -1,5 +1,5 @@
-//! Every way in which a call can end, for every kind of call: what is recorded is the upstream's own
-//! count where there is one, and otherwise within 5 % of what the upstream would have counted.
+//! Every way in which a call can end, for every kind of call. What is recorded is the upstream's own count if there is
+//! one, and otherwise within 5 % of what the upstream would have counted.
 
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ use crate::{
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 
-/// The answer, a word or two at a time, and the tokens that OpenAI's own tokenizer finds in so many
-/// pieces of it.
+/// The response, a word or two at a time, and the tokens that OpenAI's own tokenizer counts in the first pieces of it.
 const PIECES: [&str; 8] = [
     "Four score",
     " and seven",
@@ -28,10 +27,10 @@ const PIECES: [&str; 8] = [
     " a new nation.",
 ];
 const PIECE_TOKENS: [i64; 8] = [2, 4, 6, 8, 10, 12, 13, 17];
-/// The prompt, and its tokens with those of its frame: 4 around the message, 3 before the answer.
+/// The prompt, and its tokens with its frame: 4 around the message, 3 before the response.
 const PROMPT: &str = "Please recite the Gettysburg Address from memory, slowly and with feeling, as if you stood on the field yourself and the whole country listened to every word of it.";
 const PROMPT_TOKENS: i64 = 34 + 4 + 3;
-/// What the upstream says when it says anything.
+/// The usage that the upstream reports, if it reports any.
 const REPORTED: (i64, i64) = (57, 29);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +43,13 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Normal,
-    /// The client leaves after so many pieces.
+    /// The client leaves after this many pieces.
     HangUp(usize),
-    /// The upstream breaks off after so many pieces.
+    /// The upstream breaks off after this many pieces.
     Cut(usize),
-    /// All is well, and the usage is nothing.
+    /// A normal end that reports zero usage.
     Zero,
-    /// All is well, and there is no usage.
+    /// A normal end without usage.
     Silent,
 }
 
@@ -89,7 +88,7 @@ impl Kind {
         request
     }
 
-    /// What comes before the text, each piece of it, and what comes after.
+    /// The events before the text, for each piece of it, and after it.
     fn events(self, usage: Option<(i64, i64)>) -> (Vec<Bytes>, Vec<Bytes>, Vec<Bytes>) {
         let named = |data: Value| {
             let name = data["type"].as_str().unwrap();
@@ -179,16 +178,16 @@ impl Kind {
         }
     }
 
-    /// What is to be on record, and how it is labelled.
+    /// The expected record and its label.
     fn expected(self, end: End) -> (i64, i64, Measure) {
-        // Only Messages tells the prompt before the text.
+        // Only Messages reports the prompt before the text.
         let prompt = match self {
             Self::Messages => REPORTED.0,
             Self::Chat | Self::Responses => PROMPT_TOKENS,
         };
         match end {
             End::Normal => (REPORTED.0, REPORTED.1, Measure::Measured),
-            // Nothing is no count of a text that came.
+            // Zero is not a valid count of a text that was received.
             End::Zero | End::Silent => (PROMPT_TOKENS, PIECE_TOKENS[7], Measure::Estimated),
             End::HangUp(pieces) | End::Cut(pieces) => {
                 (prompt, PIECE_TOKENS[pieces - 1], Measure::Partial)
@@ -214,7 +213,7 @@ fn near(got: i64, wanted: i64) -> bool {
     (got - wanted).abs() * 20 <= wanted
 }
 
-/// A gateway that ends calls with their clients.
+/// A gateway that cancels calls when their clients leave.
 async fn cancelling() -> World {
     World::with(&[("ABANDONED", "cancel")]).await
 }

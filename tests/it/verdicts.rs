@@ -1,5 +1,5 @@
-//! Whose fault a refusal is: what one client brings about costs nobody else a key, what is about a key takes
-//! it out, and no key is shown to a client.
+//! Whose fault a refusal is: one client's mistakes cost no other client a key, a fault of the key takes it out of
+//! rotation, and clients never see a key.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const KEYS: [&str; 4] = [
     "sk-up-four-dddddddddddddddd",
 ];
 
-/// Two accounts over keys that all answer like this.
+/// Two accounts on keys that all follow the same script.
 async fn world_of(
     keys: usize,
     env: &[(&str, &str)],
@@ -81,7 +81,7 @@ async fn a_key_that_has_served_is_set_aside_only_when_a_question_of_the_gateways
     for _ in 0..4 {
         assert_eq!(world.chat(&alice, "gpt-4o").await.status(), 200);
     }
-    // What this one asks for is refused, and the list of models is not.
+    // The call is refused, but the list of models is not.
     upstream.script(
         KEYS[0],
         Script::where_it_says("gpt-4o-mini", strange(), Script::Chat),
@@ -98,7 +98,7 @@ async fn a_key_that_has_served_is_set_aside_only_when_a_question_of_the_gateways
         assert_eq!(world.chat(&bob, "gpt-4o").await.status(), 200);
     }
     assert_eq!(world.read("/x-conf").await["DisabledKeys"], json!([]));
-    // Now the key is refused whatever is asked.
+    // Now the key is refused for every request.
     tokio::time::sleep(Duration::from_millis(5100)).await;
     upstream.script(KEYS[0], strange());
     for _ in 0..4 {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 const API: &str = "https://api.example.com";
-/// Nobody is there, so mails stay in the queue.
+/// No mail server is there, so mails stay in the queue.
 const ENV: [(&str, &str); 4] = [
     ("NODE_TOKEN", TOKEN),
     ("EMAIL_SMTP", "127.0.0.1"),
@@ -48,7 +48,7 @@ async fn an_address_is_verified_by_the_button_behind_its_link_and_by_nothing_els
     let (_, rest) = sent[0].split_once(API).unwrap();
     let path = rest.split_whitespace().next().unwrap();
     let link = format!("{}{path}", plane.node.base);
-    // Whoever looks, as scanners do, changes nothing.
+    // Opening the link, as scanners do, changes nothing.
     for _ in 0..2 {
         let page = world.http.get(&link).send().await.unwrap();
         assert_eq!(page.status(), 200);
@@ -72,7 +72,7 @@ async fn an_address_is_verified_by_the_button_behind_its_link_and_by_nothing_els
     })
     .await;
 
-    // What an account enters by itself is nobody's until it is verified, and asked for once in a while.
+    // An address that an account sets itself is not used until it is verified; verification mails are limited.
     let bills = json!({"BillingEmail": "books@example.com"});
     let change = world
         .http

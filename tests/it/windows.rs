@@ -1,5 +1,5 @@
-//! Windows over calls and tokens: exact under concurrency, over several data planes and restarts;
-//! limits by model; what a refusal and an answer say.
+//! Windows of calls and tokens: exact under concurrency, over several data planes and restarts; limits by model; the
+//! headers of refusals and responses.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const TOKEN: &str = "the-node-token-of-the-tests";
-/// What a scripted chat uses.
+/// Tokens of a scripted chat call.
 const CALL_TOKENS: u64 = 11 + 7;
 
 /// A time zone in which it is about noon now, so that no day ends during a test.
@@ -38,7 +38,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// All in one, with the account `alice` of these windows.
+    /// An all-in-one gateway with the account `alice` that has these windows.
     async fn start(limits: Value) -> Self {
         let zone = noonish();
         let world = World::with(&[("TZ", zone.name())]).await;
@@ -63,7 +63,7 @@ impl Rig {
         self.world.chat(&self.key, model).await
     }
 
-    /// The statuses of so many calls, one after another, with their answers read to the end.
+    /// The statuses of this many calls, one after another, with their responses read to the end.
     async fn statuses(&self, model: &str, calls: usize) -> Vec<u16> {
         let mut statuses = Vec::new();
         for _ in 0..calls {
@@ -160,7 +160,7 @@ async fn an_answer_tells_what_is_left_in_place_of_what_the_upstream_says_of_its_
         assert_eq!(header(&answer, "x-ratelimit-limit-project"), "");
         answer.bytes().await.unwrap();
     }
-    // Root has no limits, so it hears what the upstream says.
+    // Root has no limits, so it gets the upstream's headers.
     let answer = rig.world.chat(ROOT, "gpt-4o").await;
     assert_eq!(header(&answer, "x-ratelimit-limit-requests"), "777");
     assert_eq!(header(&answer, "x-ratelimit-limit-project"), "777");
@@ -170,7 +170,7 @@ async fn an_answer_tells_what_is_left_in_place_of_what_the_upstream_says_of_its_
 async fn tokens_are_counted_when_they_are_known() {
     let rig = Rig::start(json!({"TPD": 2 * CALL_TOKENS + 1})).await;
     for _ in 0..3 {
-        // The call before is settled when its answer has ended, a moment after the client has read it.
+        // The previous call is settled when its response has ended, a moment after the client has read it.
         until("a call is let in", async || {
             rig.statuses("gpt-4o", 1).await == [200]
         })
@@ -203,7 +203,7 @@ async fn calls_at_once_cannot_all_spend_the_same_tokens() {
     assert_eq!((refused, rig.upstream.count(UP)), (19, 1));
 }
 
-/// A child of alice's, with its key.
+/// Creates a child of alice. Returns its key.
 async fn child_of(rig: &Rig, name: &str) -> String {
     let new = json!({"Name": name, "Email": format!("{name}@example.com"), "CreditGranted": 10});
     let added = rig.world.post("/x-users", &rig.key, &new).await;
@@ -275,7 +275,7 @@ async fn tokens_of_a_child_count_for_its_parent() {
         .change("berta", json!({"TPD": CALL_TOKENS - 1}))
         .await;
     assert_eq!(rig.world.chat(&child, "gpt-4o").await.status(), 200);
-    // Settled when its answer has ended, a moment after the client has read it.
+    // Settled when its response has ended, a moment after the client has read it.
     until("the parent has none left", async || {
         rig.statuses("gpt-4o", 1).await == [429]
     })
@@ -296,11 +296,11 @@ async fn a_model_has_a_window_of_its_own() {
     );
     assert_eq!(admitted(&rig.statuses("o3", 7).await), 5);
     assert_eq!(admitted(&rig.statuses("claude", 5).await), 3);
-    // It is looked at by the model asked for, not by the one sent.
+    // The model requested counts, not the one sent.
     rig.world.conf(json!({"ModelMapper": "mine=gpt-4o"})).await;
     rig.world.change("alice", json!({"RPD": 4})).await;
     assert_eq!(rig.statuses("mine", 2).await, [200, 429]);
-    // The system's count for those who have none.
+    // The system's limits apply to accounts that have none.
     rig.world
         .conf(json!({"ModelLimits": {"o3": {"rpd": 0}}}))
         .await;
@@ -340,11 +340,11 @@ async fn a_restart_brings_no_second_allowance() {
     rig.world.kill().await;
     rig.world.restart().await;
     let more = admitted(&rig.statuses("gpt-4o", 40).await);
-    // What was on lease and not used is lost, which is less than two slices.
+    // Leased and unused units are lost, which are fewer than two slices.
     assert!((20..=30).contains(&more), "{more}");
 }
 
-/// One control plane and data planes of their own.
+/// A control plane and separate data planes.
 struct Fleet {
     rig: Rig,
     planes: Vec<(Node, TempDir)>,
@@ -394,7 +394,7 @@ async fn several_data_planes_together_keep_to_the_limit_exactly() {
         let statuses = join_all(calls).await;
         let at_once = admitted(&statuses);
         assert!(at_once <= limit, "{at_once}");
-        // What one of them has left on lease is spent there.
+        // Leased units that one of them has left are spent there.
         let mut later = 0;
         for plane in 0..3 {
             while fleet.chat(plane).await == 200 {

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as bytes on both ends: messages are taken apart without any library having an opinion on
-//! them, and an upstream says exactly what it is told to, be that HTTP or not.
+//! HTTP/1.1 as bytes on both ends: messages are parsed without an HTTP library, and an upstream sends exactly what it
+//! is told to, valid HTTP or not.
 
 use std::{
     collections::HashMap,
@@ -17,52 +17,52 @@ use tokio::{
 /// No message of these tests takes longer.
 const READ_MAX: Duration = Duration::from_secs(20);
 
-/// A name, as it was spelt, and its value without the white space around it.
+/// A name as spelt, and its value without surrounding white space.
 pub type Field = (Vec<u8>, Vec<u8>);
 
-/// A request or an answer.
+/// A request or a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// The three parts of the first line; the last may be empty or have blanks.
+    /// The three parts of the first line; the last may be empty or contain blanks.
     pub start: [Vec<u8>; 3],
     pub fields: Vec<Field>,
     pub body: Vec<u8>,
     pub trailers: Vec<Field>,
-    /// First lines of what came before it, as `100 Continue`.
+    /// Statuses that came before it, such as `100 Continue`.
     pub before: Vec<u16>,
     pub framing: Framing,
 }
 
-/// What says where a body ends.
+/// What determines the end of a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Framing {
-    /// There can be none.
+    /// There is no body.
     #[default]
     Bodiless,
     Length,
     Chunked,
     /// The end of the connection.
     Close,
-    /// It broke off.
+    /// The connection broke.
     Broken,
 }
 
-/// What an upstream does after it has read a request.
+/// A step of an upstream after it has read a request.
 #[derive(Debug, Clone)]
 pub enum Step {
     Send(Bytes),
-    /// The same again and again, for as long as somebody takes it.
+    /// Sends the same bytes repeatedly, for as long as the peer reads them.
     Flood(Bytes),
     Pause(Duration),
-    /// Keeps the connection open, and says nothing more.
+    /// Keeps the connection open, and sends nothing more.
     Hang,
-    /// Ends the connection in order.
+    /// Closes the connection in order.
     Close,
-    /// Breaks it.
+    /// Resets the connection.
     Reset,
 }
 
-/// An upstream that says what a function of the request tells it to. Ends when dropped.
+/// An upstream whose steps are a function of the request. Ends when dropped.
 pub struct Wire {
     pub base: String,
     seen: Arc<Mutex<Vec<Message>>>,
@@ -97,7 +97,7 @@ impl Wire {
         Self { base, seen, server }
     }
 
-    /// One that plays its steps as soon as somebody connects, without hearing what is wanted.
+    /// An upstream that plays its steps on each connection without reading a request.
     pub async fn blurting(steps: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -111,12 +111,12 @@ impl Wire {
         Self { base, seen, server }
     }
 
-    /// Requests that came, in the order in which they were complete.
+    /// Requests received, in the order in which they were complete.
     pub fn seen(&self) -> Vec<Message> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The same by the value of a field; each value once.
+    /// Requests by the value of a field; each value once.
     pub fn seen_by(&self, name: &str) -> HashMap<String, Vec<Message>> {
         let mut by: HashMap<String, Vec<Message>> = HashMap::new();
         for message in self.seen() {
@@ -132,7 +132,7 @@ impl Drop for Wire {
     }
 }
 
-/// Goes through the steps; false when the connection is over.
+/// Plays the steps. Returns false if the connection has ended.
 async fn play(socket: &mut TcpStream, steps: Vec<Step>) -> bool {
     for step in steps {
         let sent = match step {
@@ -147,7 +147,7 @@ async fn play(socket: &mut TcpStream, steps: Vec<Step>) -> bool {
                 Ok(())
             }
             Step::Hang => {
-                // Until the other end has had enough.
+                // Until the peer closes.
                 let mut rest = [0; 1024];
                 while matches!(socket.read(&mut rest).await, Ok(count) if count > 0) {}
                 return false;
@@ -171,7 +171,7 @@ async fn play(socket: &mut TcpStream, steps: Vec<Step>) -> bool {
 // === impl Message ===
 
 impl Message {
-    /// The values of a field, in the order they came.
+    /// The values of a field, in the order received.
     pub fn all(&self, name: &str) -> Vec<&[u8]> {
         let named = |(known, _): &&Field| known.eq_ignore_ascii_case(name.as_bytes());
         let fields = self.fields.iter().filter(named);
@@ -182,7 +182,7 @@ impl Message {
         !self.all(name).is_empty()
     }
 
-    /// The first value of a field as text; empty when there is none.
+    /// The first value of a field as text; empty if there is none.
     pub fn text(&self, name: &str) -> String {
         let first = self.all(name).first().copied().unwrap_or_default();
         String::from_utf8_lossy(first).into_owned()
@@ -197,7 +197,7 @@ impl Message {
         self.fields.push((name.into(), value.into()));
     }
 
-    /// The status of an answer.
+    /// The status of a response.
     pub fn status(&self) -> u16 {
         let status = std::str::from_utf8(&self.start[1]).unwrap();
         status.parse().unwrap_or_default()
@@ -252,7 +252,7 @@ impl Reader {
         }
     }
 
-    /// The next request; none when there is no whole one.
+    /// The next request. Returns `None` if none arrives whole.
     async fn request(&mut self) -> Option<Message> {
         let mut message = Message::parse(&self.head().await?);
         if message.text("expect").eq_ignore_ascii_case("100-continue") {
@@ -267,7 +267,7 @@ impl Reader {
         Some(message)
     }
 
-    /// An answer to its end, or as much of it as comes; none when there is not even a head.
+    /// A response to its end, or as much of it as comes. Returns `None` if there is not even a head.
     pub async fn answer(&mut self, method: &str) -> Option<Message> {
         tokio::time::timeout(READ_MAX, self.final_answer(method))
             .await
@@ -327,7 +327,7 @@ impl Reader {
                 self.text.drain(..2);
             },
             Framing::Close => {
-                // Whether it broke or ended in order is for the test to tell, where it matters.
+                // A test checks how it ended if that matters.
                 let orderly = self.have(usize::MAX).await.is_none() && self.ended();
                 message.body = std::mem::take(&mut self.text);
                 orderly.then_some(())?;
@@ -368,7 +368,7 @@ impl Reader {
         }
     }
 
-    /// Waits until so many bytes are there.
+    /// Waits until this many bytes are there.
     async fn have(&mut self, count: usize) -> Option<()> {
         while self.text.len() < count {
             self.more().await?;
@@ -394,7 +394,7 @@ fn framing(message: &Message) -> Framing {
     }
 }
 
-/// Sends a request as it is and reads the answer; none when there is no head of one.
+/// Sends a request unchanged and reads the response. Returns `None` if there is no head.
 pub async fn exchange(base: &str, request: &[u8]) -> Option<Message> {
     let socket = TcpStream::connect(base.trim_start_matches("http://"))
         .await
@@ -403,7 +403,7 @@ pub async fn exchange(base: &str, request: &[u8]) -> Option<Message> {
     let method = request.split(|byte| *byte == b' ').next().unwrap();
     let method = String::from_utf8_lossy(method).into_owned();
     let mut reader = Reader::new(socket);
-    // A refusal may come before all of it has gone.
+    // A refusal may come before all of the request is sent.
     let _sent = reader.socket.write_all(request).await;
     reader.answer(&method).await
 }

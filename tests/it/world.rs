@@ -1,5 +1,5 @@
-//! A gateway in a world of its own: the built binary on free ports, with a directory and, when
-//! `TEST_DATABASE_URL` names a PostgreSQL server, a database of its own.
+//! A gateway for one test: the built binary on free ports, with its own directory and, if `TEST_DATABASE_URL` names a
+//! PostgreSQL server, its own database.
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -25,7 +25,7 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// A running process of the gateway.
 pub struct Node {
     pub base: String,
-    /// Address of its gRPC, empty for a data plane.
+    /// Address of its gRPC; empty for a data plane.
     pub grpc: String,
     child: Child,
     log: Arc<Mutex<String>>,
@@ -47,7 +47,7 @@ impl World {
         Self::with(&[]).await
     }
 
-    /// The same with further variables.
+    /// An all-in-one gateway with further variables.
     pub async fn with(env: &[(&str, &str)]) -> Self {
         let root = format!("root::root@example.com::{ROOT}");
         let env: Vec<_> = [("INIT_USERS", root.as_str())]
@@ -57,7 +57,7 @@ impl World {
         Self::bare(None, &env).await
     }
 
-    /// A control plane alone, with the root key `ROOT`.
+    /// Only a control plane, with the root key `ROOT`.
     pub async fn control(env: &[(&str, &str)]) -> Self {
         let root = format!("root::root@example.com::{ROOT}");
         let env: Vec<_> = [("INIT_USERS", root.as_str())]
@@ -67,7 +67,7 @@ impl World {
         Self::bare(Some("control"), &env).await
     }
 
-    /// A role that was given nothing but these variables, a directory and, perhaps, a database.
+    /// A role with only these variables, a directory and, perhaps, a database.
     pub async fn bare(role: Option<&'static str>, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new();
         let mut all: Vec<_> = env
@@ -91,7 +91,7 @@ impl World {
         self.dir.path()
     }
 
-    /// Where its state is, unless that is a file of its own.
+    /// URL of its database, unless that is a file in its directory.
     pub fn database_url(&self) -> Option<&str> {
         let given = self.env.iter().find(|(name, _)| name == "DATABASE_URL");
         given.map(|(_, url)| url.as_str())
@@ -102,12 +102,12 @@ impl World {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Starts it again over what the one before left, on free ports. Call after the one before ended.
+    /// Restarts it with the same state, on free ports. Call after the previous process ended.
     pub async fn restart(&mut self) {
         self.node = Node::start(self.role, self.dir.path(), &self.env).await;
     }
 
-    /// Starts it again on the ports it had.
+    /// Restarts it on the same ports.
     pub async fn restart_in_place(&mut self) {
         let mut env = self.env.clone();
         env.push((
@@ -118,19 +118,19 @@ impl World {
         self.node = Node::start(self.role, self.dir.path(), &env).await;
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, as a power cut would.
     pub async fn kill(&mut self) {
         self.node.kill().await;
     }
 
-    /// Ends it as an operator would.
+    /// Stops it as an operator would.
     pub async fn stop(&mut self) {
         self.node.signal("TERM");
         let status = self.node.ended().await;
         assert!(status.success(), "{status}:\n{}", self.node.log());
     }
 
-    /// The gRPC front, as root.
+    /// The gRPC client, as root.
     pub fn grpc(&self) -> Grpc {
         Grpc::root(&self.node.grpc)
     }
@@ -163,7 +163,7 @@ impl World {
         answer["User"]["SecretKey"].as_str().unwrap().to_owned()
     }
 
-    /// Sends as root.
+    /// Sends a request as root.
     pub async fn root(&self, request: RequestBuilder) -> Response {
         request.bearer_auth(ROOT).send().await.unwrap()
     }
@@ -181,7 +181,7 @@ impl World {
         self.node.chat(&self.http, key, model).await
     }
 
-    /// A chat call that asks for a stream.
+    /// A streamed chat call.
     pub async fn chat_stream(&self, key: &str, model: &str) -> Response {
         let body = json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
         self.post("/v1/chat/completions", key, &body).await
@@ -210,14 +210,14 @@ impl World {
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     }
 
-    /// What root reads at a path.
+    /// The JSON that root reads at a path.
     pub async fn read(&self, path: &str) -> Value {
         let answer = self.root(self.http.get(self.url(path))).await;
         assert_eq!(answer.status(), 200, "{path}");
         answer.json().await.unwrap()
     }
 
-    /// A row of `/x-users`.
+    /// The row of an account in `/x-users`.
     pub async fn account(&self, name: &str) -> Value {
         let answer = self
             .root(self.http.get(self.url(&format!("/x-users/{name}"))))
@@ -226,7 +226,7 @@ impl World {
         rows[0].clone()
     }
 
-    /// Waits until so many requests of an account are posted.
+    /// Waits until this many requests of an account are posted.
     pub async fn posted(&self, name: &str, requests: u64) -> Value {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -249,14 +249,14 @@ impl World {
 }
 
 impl Node {
-    /// Starts a role (none: all in one) on free ports and waits until it is ready.
+    /// Starts a role (`None`: all in one) on free ports and waits until it is ready.
     pub async fn start(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Self {
         let mut node = Self::launch(role, dir, env).await;
         node.wait_ready(role != Some("control")).await;
         node
     }
 
-    /// Starts a role and waits until it says where it listens.
+    /// Starts a role and waits until it prints its addresses.
     pub async fn launch(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Self {
         let mut child = command(role, dir, env).spawn().unwrap();
         let log = gather(child.stderr.take().unwrap());
@@ -272,7 +272,7 @@ impl Node {
         node
     }
 
-    /// The program prints where it listens; the lines after that are for people.
+    /// Reads the addresses that the program prints first; the lines after them are for people.
     async fn read_addresses(&mut self, has_grpc: bool) {
         let deadline = Instant::now() + START_MAX;
         while self.base.is_empty() || (has_grpc && self.grpc.is_empty()) {
@@ -293,7 +293,7 @@ impl Node {
         }
     }
 
-    /// Starts a role and ends it as a power cut would, after so long, whatever it has come to.
+    /// Starts a role and kills it after a time, in whatever state it is.
     pub async fn cut_short(dir: &Path, env: &[(String, String)], after: Duration) {
         let mut child = command(None, dir, env)
             .stdout(Stdio::null())
@@ -320,7 +320,7 @@ impl Node {
         }
     }
 
-    /// A chat call to this very node.
+    /// A chat call to this node.
     pub async fn chat(&self, http: &reqwest::Client, key: &str, model: &str) -> Response {
         let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}]});
         http.post(format!("{}/v1/chat/completions", self.base))
@@ -331,18 +331,18 @@ impl Node {
             .unwrap()
     }
 
-    /// What it has printed so far.
+    /// Its standard output so far.
     pub fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, as a power cut would.
     pub async fn kill(&mut self) {
         self.signal("KILL");
         self.ended().await;
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -360,7 +360,7 @@ impl Node {
         assert!(sent.success());
     }
 
-    /// Waits for the end.
+    /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -396,7 +396,7 @@ fn command(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Command 
         .env("LISTEN", "127.0.0.1:0")
         .env("GRPC_LISTEN", "127.0.0.1:0")
         .env("DATA_DIR", dir)
-        // Most tests are not about what a call is or costs; those of `gate` take these away.
+        // Most tests do not depend on the kind or price of a call; those of `gate` unset these.
         .env("PASSTHROUGH", "* /v1/*")
         .env("UNPRICED", "serve")
         .env(
@@ -413,7 +413,7 @@ fn command(role: Option<&str>, dir: &Path, env: &[(String, String)]) -> Command 
     command
 }
 
-/// Keeps a pipe of the program empty and what came out of it.
+/// Keeps a pipe of the program empty and collects its output.
 fn gather(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let kept = Arc::new(Mutex::new(String::new()));
     let text = Arc::clone(&kept);
@@ -445,7 +445,7 @@ pub fn run_to_end(argument: Option<&str>, env: &[(&str, &str)]) -> (i32, String,
     }
     let _ended_already = child.kill();
     let code = child.wait().unwrap().code().unwrap_or(-1);
-    // The pipes are closed by now, but their readers may still be at it.
+    // The pipes are closed by now, but their readers may still be running.
     while Arc::strong_count(&log) + Arc::strong_count(&out) > 2 {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -462,7 +462,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Asserts that an answer is an error in the documented shape, and returns its message.
+/// Asserts that a response is an error in the documented shape, and returns its message.
 pub fn documented(error: &Value, code: &str) -> String {
     let message = error["error"]["message"]
         .as_str()
@@ -502,8 +502,7 @@ fn eprint_log(log: &str) {
     );
 }
 
-/// A client that keeps to itself: no proxy, no redirects, no retries.
-/// The page of metrics of a node, as root.
+/// The metrics of a node, as root.
 pub async fn metrics(base: &str) -> String {
     let page = client().get(format!("{base}/metrics")).bearer_auth(ROOT);
     let page = page.send().await.unwrap();
@@ -511,8 +510,9 @@ pub async fn metrics(base: &str) -> String {
     page.text().await.unwrap()
 }
 
+/// A client without proxy, redirects and retries.
 pub fn client() -> reqwest::Client {
-    // Set once for all tests; the second time it is there already.
+    // Set once for all tests; later calls find it set.
     let _set = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
@@ -523,7 +523,7 @@ pub fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// A directory that goes with its owner.
+/// A directory that is removed on drop.
 pub struct TempDir(PathBuf);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -551,7 +551,7 @@ impl Drop for TempDir {
     }
 }
 
-/// The server that `TEST_DATABASE_URL` names; none for SQLite.
+/// The server that `TEST_DATABASE_URL` names. Returns `None` for SQLite.
 pub fn server() -> Option<String> {
     let url = std::env::var_os("TEST_DATABASE_URL")?;
     Some(url.into_string().unwrap())

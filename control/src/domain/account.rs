@@ -1,4 +1,4 @@
-//! What an account may be called and how it is addressed. Does not know which names are taken.
+//! Names, addresses and identifiers of accounts. It does not know which names are taken.
 
 use std::fmt;
 
@@ -10,11 +10,11 @@ const NAME_CHARS: std::ops::RangeInclusive<usize> = 4..=63;
 /// RFC 5321: 64 bytes before the sign, 254 in all.
 const EMAIL_BYTES_MAX: usize = 254;
 const EMAIL_LOCAL_BYTES_MAX: usize = 64;
-/// Far above any sensible depth of the tree; keeps a hostile path from being scanned at length.
+/// Far above any sensible depth of the tree. It stops a hostile path from being scanned at length.
 const DNA_BYTES_MAX: usize = 4096;
 
-/// Checks a name: 4 to 63 characters with a letter, and nothing that would make it read as another
-/// kind of identifier or hide what it says. Blanks around it are dropped.
+/// Checks a name: 4 to 63 characters with a letter, not mistakable for another kind of identifier, and without hidden
+/// characters. Surrounding blanks are dropped.
 pub(crate) fn check_name(name: &str) -> Result<String, Invalid> {
     let bad = |problem: &str| Err(Invalid::new("Name", problem));
     let name = name.trim();
@@ -33,20 +33,19 @@ pub(crate) fn check_name(name: &str) -> Result<String, Invalid> {
     Ok(name.to_owned())
 }
 
-/// The same for an account below root, which must not pass for it. Pages show such names, and whoever made them
-/// is not who looks at them.
+/// Checks a name below root, which must also not read as root's. The people who see such names on pages are not those
+/// who chose them.
 pub(crate) fn check_name_below_root(name: &str) -> Result<String, Invalid> {
     let name = check_name(name)?;
     check_plain("Name", &name)?;
-    // Root's very name is taken, which is another answer.
+    // Root's exact name is refused as taken, which is another error.
     if name != ROOT && reads_as_root(&name) {
         return Err(Invalid::new("Name", "must not read as root"));
     }
     Ok(name)
 }
 
-/// Checks an e-mail address and puts it in lower case, since mail systems do not tell the two
-/// apart and an address stands for one account.
+/// Checks an e-mail address and lower-cases it: mail systems ignore case, and an address belongs to one account.
 pub(crate) fn check_email(email: &str) -> Result<String, Invalid> {
     let email = email.trim();
     let good = email.len() <= EMAIL_BYTES_MAX
@@ -60,7 +59,7 @@ pub(crate) fn check_email(email: &str) -> Result<String, Invalid> {
     }
 }
 
-/// Checks free text of one line. Blanks around it are dropped.
+/// Checks free text of one line. Surrounding blanks are dropped.
 pub(crate) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<String, Invalid> {
     let text = text.trim();
     if text.len() > bytes_max {
@@ -75,14 +74,14 @@ pub(crate) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<St
     Ok(text.to_owned())
 }
 
-/// Checks what something is called on pages that are not the caller's own.
+/// Checks a name that is shown on other accounts' pages.
 pub(crate) fn check_label(field: &str, text: &str, bytes_max: usize) -> Result<String, Invalid> {
     let text = check_text(field, text, bytes_max)?;
     check_plain(field, &text)?;
     Ok(text)
 }
 
-/// Checks a link that pages show: a URL of the web, or nothing.
+/// Checks a link shown on pages: an HTTP or HTTPS URL, or empty.
 pub(crate) fn check_link(field: &str, text: &str, bytes_max: usize) -> Result<String, Invalid> {
     let text = check_text(field, text, bytes_max)?;
     if text.is_empty() {
@@ -102,11 +101,11 @@ pub(crate) fn check_link(field: &str, text: &str, bytes_max: usize) -> Result<St
     Ok(text)
 }
 
-/// The ids from root to an account, the account's own included: `.1.42.`
+/// The ids from root to an account, including its own: `.1.42.`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dna(String);
 
-/// The ways to name an account in a path or a message.
+/// The ways to identify an account in a path or a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AccountIdentifier {
     /// Digits only.
@@ -122,12 +121,12 @@ pub(crate) enum AccountIdentifier {
 // === impl Dna ===
 
 impl Dna {
-    /// Root's.
+    /// Root's DNA.
     pub(crate) fn root() -> Self {
         Self(format!(".{}.", AccountId::ROOT))
     }
 
-    /// That of a child.
+    /// The DNA of a child.
     pub(crate) fn child(&self, id: AccountId) -> Self {
         Self(format!("{}{id}.", self.0))
     }
@@ -161,7 +160,7 @@ impl Dna {
         self.0.split('.').filter_map(read_id).collect()
     }
 
-    /// The DNAs of all ancestors and its own, root's first.
+    /// The DNAs of all ancestors and the account's own, root's first.
     pub(crate) fn heads(&self) -> Vec<String> {
         let mut heads = vec![Self::root().0];
         for id in self.ids().into_iter().skip(1) {
@@ -173,7 +172,7 @@ impl Dna {
 
     /// Whether the other account is this one or below it.
     pub(crate) fn is_ancestor_or_self_of(&self, other: &Self) -> bool {
-        // Both end in a dot, so `.1.4.` is not taken for the beginning of `.1.42.`.
+        // Both end in a dot, so `.1.4.` does not match the start of `.1.42.`.
         other.0.starts_with(&self.0)
     }
 }
@@ -184,10 +183,10 @@ impl fmt::Display for Dna {
     }
 }
 
-// === impl Identifier ===
+// === impl AccountIdentifier ===
 
 impl AccountIdentifier {
-    /// Tells the kinds apart by their form, which [`check_name`] keeps names out of.
+    /// Distinguishes the kinds by their form. [`check_name`] keeps names from taking the form of another kind.
     pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let text = text.trim();
         if text.is_empty() || text.len() > DNA_BYTES_MAX {
@@ -210,7 +209,7 @@ impl AccountIdentifier {
     }
 }
 
-/// An id in the one form it is written in: no sign, no leading zero.
+/// Reads an id in canonical form: no sign, no leading zero.
 fn read_id(text: &str) -> Option<AccountId> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
     let id = text.parse().ok().filter(|_| plain)?;
@@ -224,7 +223,7 @@ fn is_local_part(local: &str) -> bool {
         && local.split('.').all(|atom| !atom.is_empty())
 }
 
-/// Host names without a dot are taken too: a closed network may well have `root@localhost`.
+/// Host names without a dot are accepted too: a closed network may well use `root@localhost`.
 fn is_domain(domain: &str) -> bool {
     domain.split('.').all(|label| {
         !label.is_empty()

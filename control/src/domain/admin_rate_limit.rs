@@ -1,43 +1,43 @@
-//! How often each account may ask the administration. A minute's worth may come at once, and comes back evenly. All
-//! below an account may together ask ten times as often as it alone, so that a thousand sub-accounts are no way round.
+//! Limits how often each account may call the administration. A minute's requests may come at once and are regained
+//! evenly. An account and all below it may make ten times one account's rate, so sub-accounts do not evade the limit.
 
 use std::{collections::HashMap, num::NonZeroU32};
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
 const MINUTE_MICROS: i64 = 60_000_000;
-/// What an account with all below it may have, in its own rates.
+/// The rate of an account with all below it, as a multiple of its own.
 const BELOW_FACTOR: u32 = 10;
-/// Beyond this many, those that have their whole minute back are forgotten.
+/// Above this many entries, those whose whole minute is regained are removed.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Whose requests are counted together.
+/// The requests that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum RateScope {
-    /// An account's own.
+    /// The account's own requests.
     Account(AccountId),
-    /// Its own and those of all below it.
+    /// The requests of the account and all below it.
     Tree(AccountId),
 }
 
-/// When each will have its whole minute back, in microseconds.
+/// For each scope, when its whole minute is regained, in microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct AdminRateLimiter(HashMap<RateScope, i64>);
 
-/// An account asks too often.
+/// An account exceeded its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RateExceeded {
-    /// Whose rate it is: the account's own, or that of one above it for all below.
+    /// The account whose rate was exceeded: the caller, or one above it for its whole tree.
     pub(crate) account: AccountId,
-    /// When another request will be taken.
+    /// How long to wait for the next request.
     pub(crate) retry_after_ms: i64,
 }
 
 impl AdminRateLimiter {
-    /// Counts a request of the last account of a path, which begins below root; root has no rate.
+    /// Counts a request of the last account in a path, which begins below root. Root has no limit.
     ///
     /// # Errors
-    /// When it, or all below one of the path, have asked too often. Then nothing is counted.
+    /// Errors if the account, or the tree of any account in the path, exceeded its rate. Nothing is counted then.
     pub(crate) fn admit(
         &mut self,
         path: &[AccountId],

@@ -1,5 +1,5 @@
-//! What an audit record says of a change: the fields that differ, before and after, with secrets
-//! masked. Computed from two views of one thing, so that no operation lists its own fields.
+//! The details of an audit record: the fields that differ, before and after, with secrets masked. They are computed
+//! from two views of one object, so no operation lists its own fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +18,12 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Account, AddressVerification, ClientKeyInfo, NewsItem, UpstreamKey};
 
-/// Stands for a secret.
+/// Shown instead of a secret.
 pub(crate) const MASK: &str = "***";
-/// A longer text (a price table) is cut: the record tells what was touched, it is no backup.
+/// Longer texts, such as a price table, are cut: the record shows what changed and is no backup.
 const VALUE_CHARS_MAX: usize = 1000;
 
-/// A thing at one moment: its fields by the names that `/x-*` has for them.
+/// The fields of an object at one moment, under their `/x-*` names.
 pub(crate) type AuditFields = BTreeMap<String, AuditField>;
 
 /// One field.
@@ -31,16 +31,16 @@ pub(crate) type AuditFields = BTreeMap<String, AuditField>;
 pub(crate) enum AuditField {
     /// May be shown.
     Open(Value),
-    /// Is compared and never shown: a fingerprint, or the secret itself.
+    /// Compared and never shown: a fingerprint, or the secret itself.
     Secret(Vec<u8>),
 }
 
-/// What was done.
+/// The action of an audit record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuditAction {
     /// An account was created.
     AddUser,
-    /// An account was changed, its credit too.
+    /// An account was changed, possibly its credit.
     UpdateUser,
     /// An account was deleted.
     DeleteUser,
@@ -56,17 +56,17 @@ pub(crate) enum AuditAction {
     UpdateKey,
     /// An upstream key was deleted.
     DeleteKey,
-    /// A further client key was made.
+    /// A further client key was created.
     AddClientKey,
     /// A further client key was changed.
     UpdateClientKey,
     /// A further client key was deleted.
     DeleteClientKey,
-    /// The pool was loaded anew.
+    /// The pool was reloaded.
     LoadKeys,
     /// Settings were stored.
     UpdateConfig,
-    /// Settings went back to their defaults.
+    /// Settings were reset to their defaults.
     DeleteConfig,
     /// News were posted.
     AddNews,
@@ -78,7 +78,7 @@ pub(crate) enum AuditAction {
     Rerate,
 }
 
-/// What kind of thing the target's id belongs to.
+/// The kind of object that the target's id identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuditTargetKind {
     /// An account.
@@ -95,7 +95,7 @@ pub(crate) enum AuditTargetKind {
     Prices,
 }
 
-// === impl Action ===
+// === impl AuditAction ===
 
 impl AuditAction {
     /// As it is stored and shown.
@@ -124,7 +124,7 @@ impl AuditAction {
     }
 }
 
-// === impl Kind ===
+// === impl AuditTargetKind ===
 
 impl AuditTargetKind {
     /// As it is stored and shown.
@@ -140,8 +140,7 @@ impl AuditTargetKind {
     }
 }
 
-/// The fields that differ, each as `{"before":…,"after":…}`; one side is left out where there was,
-/// or is, nothing.
+/// The fields that differ, each as `{"before":…,"after":…}`. A side is left out if the object did not exist then.
 pub(crate) fn changes(before: &AuditFields, after: &AuditFields) -> Value {
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let mut found = Map::new();
@@ -159,7 +158,7 @@ pub(crate) fn changes(before: &AuditFields, after: &AuditFields) -> Value {
     Value::Object(found)
 }
 
-/// A further client key. What calls move is left out.
+/// The fields of a further client key, without those that calls change.
 pub(crate) fn client_key(view: &ClientKeyInfo, user: &str) -> AuditFields {
     let ClientKeyInfo {
         id: _,
@@ -190,21 +189,21 @@ pub(crate) fn client_key(view: &ClientKeyInfo, user: &str) -> AuditFields {
         .into()
 }
 
-/// An account. What calls move is left out, credit aside.
+/// The fields of an account, without those that calls change, except credit.
 pub(crate) fn account(view: &Account) -> AuditFields {
     let Account {
-        // Who it is stands beside the fields; counters and cards are the ledger's.
+        // Ids and names are columns of the record; the ledger covers counters and cards.
         id: _,
         dna: _,
         cards: _,
         credit_used: _,
-        // The latest movement, which every other change sets to zero; `Balance` tells of it.
+        // The latest movement; every other change resets it to zero. `Balance` covers it.
         credit_granted: _,
         requests: _,
         children: _,
         created: _,
         updated: _,
-        // Tail and name of the client key; its being replaced is an action of its own.
+        // Last characters and name of the client key. Replacing the key is an action of its own.
         partial_key: _,
         public_key: _,
         parent,
@@ -266,13 +265,13 @@ pub(crate) fn account(view: &Account) -> AuditFields {
     fields
 }
 
-/// An upstream key. `secret` tells two secrets apart without showing either.
+/// The fields of an upstream key. `secret` distinguishes two secrets without revealing either.
 pub(crate) fn key(view: &UpstreamKey, secret: &[u8]) -> AuditFields {
     let UpstreamKey {
         id: _,
         created: _,
         updated: _,
-        // Not changed by hand.
+        // Not changed by an operator.
         health: _,
         health_reason: _,
         // Four characters of the secret.
@@ -311,7 +310,7 @@ pub(crate) fn key(view: &UpstreamKey, secret: &[u8]) -> AuditFields {
     fields
 }
 
-/// News.
+/// The fields of a news item.
 pub(crate) fn news(view: &NewsItem) -> AuditFields {
     named([
         ("Title", json!(view.title)),
@@ -320,7 +319,7 @@ pub(crate) fn news(view: &NewsItem) -> AuditFields {
     ])
 }
 
-/// Some fields by name.
+/// The given fields by name.
 pub(crate) fn named<const N: usize>(fields: [(&str, Value); N]) -> AuditFields {
     let owned = |(name, value): (&str, Value)| (name.to_owned(), AuditField::Open(value));
     fields.into_iter().map(owned).collect()

@@ -1,6 +1,5 @@
-//! What an account may be given at most: no more than its parent may use. What it is given is held against that when
-//! it changes; a parent that is narrowed later does not stand in the way of other changes, and bounds its children at
-//! use (`contract::plan`).
+//! Upper bounds of an account: no more than its parent may use. They are checked when a field changes. Narrowing a
+//! parent later blocks no other change of its children and bounds them at use (`plan` of the contract).
 
 use proxyxai_contract::{
     Invalid,
@@ -11,29 +10,29 @@ use proxyxai_contract::{
 
 use crate::model::Account;
 
-/// What the parent of an account, and those above it, leave to it.
+/// What an account's ancestors leave to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InheritedBounds {
     /// Levels that the parent may use.
     pub(crate) levels: Levels,
     /// Level switches that its calls may make.
     pub(crate) gear: u8,
-    /// The smallest limit of a month above.
+    /// The smallest month's limit of the ancestors.
     pub(crate) hard_limit: Option<Money>,
 }
 
 impl InheritedBounds {
-    /// For whoever belongs to root.
+    /// For accounts directly below root.
     pub(crate) const NONE: Self = Self {
         levels: Levels::ALL,
         gear: u8::MAX,
         hard_limit: None,
     };
 
-    /// Holds what has changed against the bounds.
+    /// Checks changed fields against the bounds.
     ///
     /// # Errors
-    /// Names the field that is more than the parent's.
+    /// Names the field that exceeds the parent's.
     pub(crate) fn check(&self, before: &Account, after: &Account) -> Result<(), Invalid> {
         if after.gear != before.gear && after.gear > self.gear {
             let problem = format!("must not be above the parent's {}", self.gear);

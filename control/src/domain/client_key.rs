@@ -1,4 +1,4 @@
-//! Rules of further client keys: what they may be called, until when they count, what they may spend.
+//! Rules of further client keys: names, expiry and limits.
 
 use jiff::civil::Date;
 use proxyxai_contract::{Invalid, clock::Millis, money::Money};
@@ -6,19 +6,19 @@ use proxyxai_contract::{Invalid, clock::Millis, money::Money};
 use super::account::check_label;
 use crate::model::{ClientKeyChange, ClientKeyInfo, Expiry};
 
-/// More than these are accounts' work.
+/// Needs beyond this are better served by accounts.
 pub(crate) const KEYS_MAX: u64 = 100;
-/// A former key goes on for so long at most.
+/// The longest overlap of a replaced key.
 const OVERLAP_SECONDS_MAX: i64 = 30 * 86_400;
 const NAME_BYTES_MAX: usize = 63;
 const MODELS_BYTES_MAX: usize = 4096;
 const DAYS_MICROS_MAX: i64 = 3_650 * 1_000_000;
 /// A millionth of a day is 86.4 ms.
 const MS_PER_10_MICROS: i64 = 864;
-/// What the wire and the database can hold.
+/// The most that the wire and the database can hold.
 const RPM_MAX: u64 = i64::MAX.unsigned_abs();
 
-/// Makes the changes that are asked for.
+/// Applies the requested changes.
 ///
 /// # Errors
 /// Names the field that cannot be used.
@@ -69,7 +69,7 @@ pub(crate) fn apply(
 /// Checks a name.
 ///
 /// # Errors
-/// When it is empty, too long, or not to be shown.
+/// Errors if it is empty, too long, or has hidden characters.
 pub(crate) fn name(name: &str) -> Result<String, Invalid> {
     let name = check_label("Name", name, NAME_BYTES_MAX)?;
     if name.is_empty() {
@@ -78,7 +78,7 @@ pub(crate) fn name(name: &str) -> Result<String, Invalid> {
     Ok(name)
 }
 
-/// When a key comes to its end; none for never.
+/// The moment at which a key expires; `None` means never.
 fn end(expires: Expiry, now: Millis) -> Result<Option<Millis>, Invalid> {
     match expires {
         Expiry::Never => Ok(None),
@@ -92,10 +92,10 @@ fn end(expires: Expiry, now: Millis) -> Result<Option<Millis>, Invalid> {
     }
 }
 
-/// For how many milliseconds a former key goes on; none for not at all.
+/// The overlap of a replaced key in milliseconds; `None` means none.
 ///
 /// # Errors
-/// When it is negative or too long.
+/// Errors if it is negative or too long.
 pub(crate) fn overlap_ms(seconds: i64) -> Result<Option<i64>, Invalid> {
     match seconds {
         0 => Ok(None),
@@ -107,7 +107,7 @@ pub(crate) fn overlap_ms(seconds: i64) -> Result<Option<i64>, Invalid> {
     }
 }
 
-/// What a former key is called: by the day on which it was replaced, and by a number where there are several.
+/// The name of a replaced key: the day of its replacement, with a number if the name is taken.
 pub(crate) fn former_name(replaced: Date, taken: impl Fn(&str) -> bool) -> String {
     let name = format!("former key, replaced {replaced}");
     let numbered = |number: u64| match number {

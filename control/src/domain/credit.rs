@@ -1,5 +1,5 @@
-//! Credit cards: an account's credit is a wallet of cards, each with its own end. Spending, merging,
-//! rescaling and expiry. Does not book anything: callers post what these functions return.
+//! Credit cards: an account's credit is a wallet of cards, each with its own expiry. Spending, merging, rescaling and
+//! expiry. It posts nothing: callers post what these functions return.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -29,13 +29,13 @@ pub use units::Cost;
 /// More live cards than this are merged, so that a wallet stays cheap to read and to show.
 pub const CARDS_MAX: usize = 12;
 
-/// How long credit on lease outlives the card it came from, before it is looked at again.
+/// How long leased credit outlives the card it came from before it is checked again.
 pub const LEASED_LIFE_MS: i64 = 60_000;
 
 const DAY_MS: i64 = 86_400_000;
 const DAYS_MICROS_MAX: i64 = 365_000_000;
 
-/// Credit that was taken from a card, and that card's end.
+/// Credit taken from a card, with that card's expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CardPortion {
     pub(super) amount: Money,
@@ -46,10 +46,10 @@ pub(super) struct CardPortion {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wallet(Vec<Card>);
 
-/// Life of a card in milliseconds, from millionths of a day; 365 days unless told otherwise.
+/// Lifetime of a card in milliseconds, from millionths of a day. The default is 365 days.
 ///
 /// # Errors
-/// When it is not from 0 to 365 days.
+/// Errors if it is not from 0 to 365 days.
 pub fn life(days_micros: Option<i64>) -> Result<i64, Invalid> {
     let micros = days_micros.unwrap_or(DAYS_MICROS_MAX);
     Some(micros)
@@ -61,7 +61,7 @@ pub fn life(days_micros: Option<i64>) -> Result<i64, Invalid> {
 // === impl Card ===
 
 impl Card {
-    /// A card that nothing has been spent of.
+    /// A card with nothing spent.
     pub fn new(amount: Money, reference: impl Into<String>, now: Millis, life_ms: i64) -> Self {
         Self {
             amount,
@@ -72,15 +72,15 @@ impl Card {
         }
     }
 
-    /// Whether it can still be spent, as far as time goes.
+    /// Whether it has not expired.
     pub fn is_live(&self, now: Millis) -> bool {
         self.expires > now
     }
 
-    /// Takes over a card that ends no earlier. End, grant and note stay this card's, so that no credit lives longer
-    /// than it was given for.
+    /// Absorbs a card that expires no earlier. This card keeps its expiry, grant and note, so that no credit outlives
+    /// its own card.
     fn absorb(&mut self, later: &Self) {
-        // A wallet only takes what its totals can hold, so these sums cannot leave the range.
+        // A wallet only accepts what its totals can hold, so these sums cannot overflow.
         self.amount = self.amount.saturating_add(later.amount);
         self.balance = self.balance.saturating_add(later.balance);
         if self.reference.is_empty() {
@@ -88,16 +88,16 @@ impl Card {
         }
     }
 
-    /// The day of its end, in UTC: which cards look alike must not depend on a setting.
+    /// The day of its expiry in UTC: which cards are merged must not depend on a setting.
     fn last_day(&self) -> Option<i64> {
         self.expires.0.checked_div_euclid(DAY_MS)
     }
 }
 
-// === impl Purse ===
+// === impl Wallet ===
 
 impl Wallet {
-    /// Takes cards as they were stored, in any order.
+    /// Builds a wallet from stored cards in any order.
     pub fn new(mut cards: Vec<Card>) -> Self {
         cards.sort_by_key(|card| card.expires);
         Self(cards)
@@ -113,24 +113,24 @@ impl Wallet {
         self.0
     }
 
-    /// What is left on all cards, expired ones that were not yet removed included.
+    /// The credit on all cards, including expired ones that are not yet removed.
     pub fn total(&self) -> Money {
         self.0.iter().map(|card| card.balance).sum()
     }
 
-    /// What is left on the cards that have not expired.
+    /// The credit on cards that have not expired.
     pub fn spendable(&self, now: Millis) -> Money {
         let live = self.0.iter().filter(|card| card.is_live(now));
         live.map(|card| card.balance).sum()
     }
 
-    /// Spends from the live cards, earliest expiry first, and returns what they could not cover.
-    /// A negative amount spends nothing and leaves nothing to cover.
+    /// Spends from the live cards, earliest expiry first, and returns the part that they could not cover. A negative
+    /// amount spends nothing and returns zero.
     pub fn spend(&mut self, amount: Money, now: Millis) -> Money {
         spend(self.0.iter_mut(), amount, now, |_, _| {})
     }
 
-    /// The same, and tells what was taken that ends when.
+    /// Like `spend`; also returns what was taken from each card, with its expiry.
     pub(super) fn take_first(&mut self, amount: Money, now: Millis) -> (Vec<CardPortion>, Money) {
         let mut parts = Vec::new();
         let rest = spend(self.0.iter_mut(), amount, now, |amount, ends| {
@@ -139,7 +139,7 @@ impl Wallet {
         (parts, rest)
     }
 
-    /// The same from the card that lives longest on.
+    /// Like `take_first`, from the latest expiry.
     pub(super) fn take_last(&mut self, amount: Money, now: Millis) -> (Vec<CardPortion>, Money) {
         let mut parts = Vec::new();
         let rest = spend(self.0.iter_mut().rev(), amount, now, |amount, ends| {
@@ -148,8 +148,8 @@ impl Wallet {
         (parts, rest)
     }
 
-    /// Takes back what was spent too much: into the live cards it came from, the one spent last
-    /// first. Returns what no card has room for. A negative amount gives nothing back.
+    /// Returns overspent credit to the live cards, latest expiry first: the reverse order of spending. Returns the part
+    /// that no card has room for. A negative amount returns nothing to the cards.
     pub fn restore(&mut self, amount: Money, now: Millis) -> Money {
         let mut rest = amount.max(Money::ZERO);
         for card in self.0.iter_mut().rev().filter(|card| card.is_live(now)) {
@@ -161,8 +161,8 @@ impl Wallet {
         rest
     }
 
-    /// Puts a card in, and merges live cards when there are more than [`CARDS_MAX`]. `None`, and
-    /// nothing added, when the totals would leave the range of money.
+    /// Adds a card and merges live cards if there are more than [`CARDS_MAX`]. Returns `None` and adds nothing if the
+    /// totals would overflow.
     #[must_use = "without room the card was not added"]
     pub fn add(&mut self, card: Card, now: Millis) -> Option<()> {
         let mut cards = self.0.clone();
@@ -173,8 +173,8 @@ impl Wallet {
         Some(())
     }
 
-    /// Multiplies face value and balance of every card by `to / from`. `None`, and nothing
-    /// changed, when the totals would leave the range of money.
+    /// Multiplies face value and balance of every card by `to / from`. Returns `None` and changes nothing if the totals
+    /// would overflow.
     #[must_use = "out of range the cards were not changed"]
     pub fn rescale(&mut self, from: Multiplier, to: Multiplier) -> Option<()> {
         let mut cards = self.0.clone();
@@ -187,8 +187,8 @@ impl Wallet {
         Some(())
     }
 
-    /// Removes expired cards and returns what is lost with them. Credit that calls under way may still
-    /// need, which is `leased`, outlives its card for [`LEASED_LIFE_MS`] at a time.
+    /// Removes expired cards and returns the credit lost with them. Credit that in-flight calls may still need
+    /// (`leased`) outlives its card for [`LEASED_LIFE_MS`] at a time.
     pub fn expire(&mut self, now: Millis, leased: Money) -> Money {
         let (live, expired): (Vec<_>, Vec<_>) = mem::take(&mut self.0)
             .into_iter()
@@ -210,7 +210,7 @@ impl Wallet {
     }
 }
 
-/// Spends from live cards in this order, and returns what they could not cover.
+/// Spends from live cards in the given order and returns the part that they could not cover.
 fn spend<'a>(
     cards: impl Iterator<Item = &'a mut Card>,
     amount: Money,
@@ -230,20 +230,20 @@ fn spend<'a>(
     rest
 }
 
-/// Checks that both totals can be told.
+/// Checks that both totals fit the range of money.
 fn in_range(cards: &[Card]) -> Option<()> {
     sum(cards.iter().map(|card| card.amount))?;
     sum(cards.iter().map(|card| card.balance))?;
     Some(())
 }
 
-/// Merges sorted cards until at most [`CARDS_MAX`] are live. Expired ones stay out of it: merging
-/// one into a live card would bring lost credit back.
+/// Merges sorted cards until at most [`CARDS_MAX`] are live. Expired ones are left out: merging one into a live card
+/// would restore lost credit.
 fn merged(cards: Vec<Card>, now: Millis) -> Vec<Card> {
     let (mut live, mut all): (Vec<_>, Vec<_>) =
         cards.into_iter().partition(|card| card.is_live(now));
     if live.len() > CARDS_MAX {
-        // An empty card has nothing to hand on but its end, which it must not lend to another.
+        // An empty card has no credit to merge, and its earlier expiry must not shorten another card's.
         live.retain(|card| card.balance > Money::ZERO);
     }
     if live.len() > CARDS_MAX {
@@ -255,7 +255,7 @@ fn merged(cards: Vec<Card>, now: Millis) -> Vec<Card> {
             same_day
         });
     }
-    // Thirteen ends within a year have two that are at most 31 days apart; a large card loses nothing for a small one.
+    // Of 13 expiries within a year, two are at most 31 days apart. A large card should lose no lifetime to a small one.
     while live.len() > CARDS_MAX {
         let Some(at) = cheapest_pair(&live) else {
             break;
@@ -269,8 +269,8 @@ fn merged(cards: Vec<Card>, now: Millis) -> Vec<Card> {
     all
 }
 
-/// Where the first of the two neighbours stands whose merging costs least: the credit of the later one, for the time
-/// that its end comes earlier. The earliest such pair.
+/// The index of the first of two neighbours that are cheapest to merge, or the earliest such pair. The cost is the
+/// later card's credit times the lifetime that it loses.
 fn cheapest_pair(cards: &[Card]) -> Option<usize> {
     let pairs = cards.iter().zip(cards.iter().skip(1));
     pairs
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(wallet, before);
     }
 
-    /// Some of them expired at `NOW`, some spent in part, some empty.
+    /// Some are expired at `NOW`, some partly spent, some empty.
     fn any_card() -> impl Strategy<Value = Card> {
         let year = 365 * DAY_MS;
         (0i64..10_000_000_000_000, 0i64..=100, -DAY_MS..year).prop_map(|(amount, left, life)| {
@@ -435,7 +435,7 @@ mod tests {
             prop_assert!(wallet.cards().is_sorted_by_key(|card| card.expires));
             prop_assert!(wallet.cards().iter().all(|card| card.balance <= card.amount));
             prop_assert_eq!(wallet.total(), balance);
-            // At no moment is more left than the unmerged cards would have left.
+            // At no moment is more left than on the unmerged cards.
             for card in &live {
                 let at = card.expires;
                 let unmerged: Money = live.iter().filter(|other| other.is_live(at)).map(|card| card.balance).sum();

@@ -1,74 +1,74 @@
-//! Where a list of calls goes on.
+//! The cursor of a list of calls.
 //!
-//! A list has two orders. People look for calls by the time at which they began, so that is the order of pages, with the
-//! record's id for those that began in the same millisecond: nothing that comes later moves a row, so that no page skips
-//! or repeats one. But what is new cannot be told by it: a call that lasts an hour, or waits in the spool of a data plane
-//! without a connection, is posted long after later ones. Nor can it by a number that control gives, since transactions
-//! do not commit in the order in which they took their numbers. What is exact is how far each spool was posted: its
-//! records are posted in the order of their sequences, one transaction after the other. So a list is of what was posted
-//! when its first page was asked for (`Mark`), pages go on within that, and what came since is the rest: each call is in
+//! Pages are ordered by when calls began, then by record id. Later calls move no row, so no page skips or repeats one.
+//!
+//! That order cannot show which calls are new: a long call, or one in the spool of a disconnected data plane, is posted
+//! long after later ones. Numbers from control cannot either, since transactions do not commit in numeric order.
+//!
+//! The posted position of each spool is exact, since its records are posted in sequence. So a list shows what was
+//! posted when its first page was requested (`PostedWatermark`); everything posted later counts as new. Each call is in
 //! exactly one of the two.
 
 use proxyxai_contract::clock::Millis;
 use serde::{Deserialize, Serialize};
 
-/// A spool that posted nothing for so long is left out of marks, which so have the data planes at work and not all that
-/// ever were. Far longer than any transaction takes and any two clocks differ.
+/// A spool that posted nothing for this long is left out of watermarks, so that they list only active data planes. Far
+/// longer than any transaction or clock difference.
 pub(crate) const QUIET_MS: i64 = 3_600_000;
 
-/// What is posted: of each spool that posted lately, the records up to a sequence, and of any other those posted before
-/// that time.
+/// What was posted: for each recently active spool, the records up to a sequence; for any other, the records posted
+/// before the quiet time.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct PostedWatermark {
-    /// When it was made, in milliseconds.
+    /// When it was taken, in milliseconds.
     at: i64,
-    /// Number of a spool, and the last sequence.
+    /// Spool numbers, each with its last sequence.
     spools: Vec<(i64, i64)>,
 }
 
-/// A place in the order of pages, before which its rows are.
+/// A position in the order of pages. The page's rows come before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CallPosition {
-    /// When the row there began.
+    /// When that call began.
     pub(crate) start: i64,
-    /// Its id.
+    /// With `epoch` and `sequence`, the id of its record.
     pub(crate) node: String,
     pub(crate) epoch: i64,
     pub(crate) sequence: i64,
 }
 
-/// Where the next page begins.
+/// The start of the next page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CallCursor {
     pub(crate) mark: PostedWatermark,
     pub(crate) place: CallPosition,
 }
 
-// === impl Mark ===
+// === impl PostedWatermark ===
 
 impl PostedWatermark {
-    /// Of spools with the last sequence of each.
+    /// Takes spools with the last sequence of each.
     pub(crate) fn new(at: Millis, spools: Vec<(i64, i64)>) -> Self {
         Self { at: at.0, spools }
     }
 
-    /// From then on spools are in it.
+    /// Spools that posted since this moment are in the watermark.
     pub(crate) fn quiet(&self) -> Millis {
         Millis(self.at).plus(-QUIET_MS)
     }
 
-    /// Spools in it.
+    /// The spools in the watermark.
     pub(crate) fn spools(&self) -> impl Iterator<Item = i64> {
         self.spools.iter().map(|(spool, _)| *spool)
     }
 
-    /// The last sequence of a spool; none when it had been quiet.
+    /// The last sequence of a spool. Returns `None` if it was quiet.
     pub(crate) fn through(&self, spool: i64) -> Option<i64> {
         let found = self.spools.iter().find(|(id, _)| *id == spool);
         found.map(|(_, through)| *through)
     }
 
-    /// Whether a record of a spool was posted then.
+    /// Whether a record of a spool was posted at that time.
     pub(crate) fn has(&self, spool: Option<i64>, sequence: i64, posted: Millis) -> bool {
         match spool.and_then(|spool| self.through(spool)) {
             Some(through) => sequence <= through,
@@ -77,10 +77,11 @@ impl PostedWatermark {
     }
 }
 
-// === impl Place ===
+// === impl CallPosition ===
 
 impl CallPosition {
-    /// Before it is what began before this moment. No data plane is without a name.
+    /// The position after all calls that began before this moment. Data planes always have a name, so an empty one
+    /// sorts first.
     pub(crate) const fn below(start: i64) -> Self {
         Self {
             start,
@@ -90,7 +91,7 @@ impl CallPosition {
         }
     }
 
-    /// The last moment at which what is before it may have begun.
+    /// The latest start of the calls before this position.
     pub(crate) const fn latest(&self) -> i64 {
         if self.node.is_empty() {
             self.start.saturating_sub(1)
@@ -119,7 +120,7 @@ mod tests {
         let mark = PostedWatermark::new(Millis(QUIET_MS + 100), vec![(1, 7)]);
         assert!(mark.has(Some(1), 7, Millis(QUIET_MS + 100)));
         assert!(!mark.has(Some(1), 8, Millis(0)));
-        // A spool that was quiet has only what is old, whoever has a number for it by now.
+        // A quiet spool has only old records, even if it has a number by now.
         for spool in [None, Some(2)] {
             assert!(mark.has(spool, 9, Millis(100)));
             assert!(!mark.has(spool, 1, Millis(101)));

@@ -1,15 +1,15 @@
-//! What a key that is paid by the month costs over some days: each day its share of its month, so that all days of a
-//! month together are the month's amount.
+//! The cost of a key paid by the month over some days. Each day has its share, so that all days of a month add up to
+//! the monthly price.
 
 use jiff::{ToSpan as _, civil::Date};
 use proxyxai_contract::money::Money;
 
 use crate::model::DateRange;
 
-/// Amounts of a month, each from its day on, in the order of the days.
+/// Monthly prices, each with the day from which it applies, in order of days.
 pub(crate) type MonthlyPrices = Vec<(Date, Money)>;
 
-/// What it comes to on each day of a span; days that cost nothing are left out.
+/// The cost on each day of a span. Days without cost are left out.
 pub(crate) fn by_day(changes: &[(Date, Money)], days: DateRange) -> Vec<(Date, Money)> {
     let mut found = Vec::new();
     let mut day = days.start;

@@ -1,5 +1,5 @@
-//! How much credit a data plane is given on lease. All leases of an account together never exceed
-//! what it has; slices shrink as that runs out, so that several data planes share the last of it.
+//! How much credit a data plane gets on lease. All leases of an account never exceed its credit. Slices shrink as
+//! credit runs out, so that several data planes share the last of it.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -10,14 +10,14 @@ use proxyxai_contract::{
     money::{Money, Multiplier},
 };
 
-/// What an account can still give.
+/// What limits further leases of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Headroom {
     /// Cards less debt.
     pub(crate) balance: Money,
     /// What is left of the month's hard limit, if it has one.
     pub(crate) month_left: Option<Money>,
-    /// On lease already, to whomever.
+    /// On lease to all data planes.
     pub(crate) leased: Money,
 }
 
@@ -31,11 +31,11 @@ impl Headroom {
     }
 }
 
-/// What is granted of `change`: `need` at least, and a fair share beyond it.
+/// The credit to grant out of `change`: at least `need`, and at most a fair share beyond it.
 ///
 /// # Errors
-/// When not even `need` is there. Nothing is granted then, so that the last of an account's credit
-/// is not scattered in pieces of which none is enough for a call.
+/// Errors if `need` is not available. Nothing is granted then, so that the last credit is not split into pieces too
+/// small for a call.
 pub(crate) fn grant(
     room: &Headroom,
     change: Money,
@@ -51,7 +51,7 @@ pub(crate) fn grant(
             LeaseShortage::Balance
         });
     }
-    // Half of what is there goes round once; each further ask halves what is left again.
+    // One round of all nodes takes half of what is available; each further request halves the rest again.
     let parts = i64::try_from(nodes.max(1))
         .unwrap_or(i64::MAX)
         .saturating_mul(2);
@@ -62,11 +62,11 @@ pub(crate) fn grant(
         .max(Money::ZERO))
 }
 
-/// What is to be reserved on top of what is on lease when an account goes from one `Rates` to others:
-/// calls under way hold credit in the old units and are paid in the new ones. None when they cost no more
-/// than they hold. The room is that in the new units.
+/// The credit to reserve beyond the leased amount when an account's `Rates` change: in-flight calls hold credit in the
+/// old units and are charged in the new. `room` is in the new units. Returns `None` if they cost no more than they
+/// hold.
 pub(crate) fn cover(room: &Headroom, from: Multiplier, to: Multiplier) -> Option<Money> {
-    // What cannot be told is more than there is.
+    // An overflow counts as more than is available.
     let worth = room.leased.scale(to, from).unwrap_or(Money::MAX);
     let beyond = worth.saturating_sub(room.leased).min(room.available());
     Some(beyond).filter(|beyond| *beyond > Money::ZERO)

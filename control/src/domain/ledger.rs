@@ -1,12 +1,11 @@
-//! The double-entry form of every movement of money. An entry that does not add up to zero cannot
-//! be made.
+//! The double-entry form of every movement of money. An entry that does not balance cannot be created.
 
 use proxyxai_contract::{
     id::AccountId,
     money::{Money, sum},
 };
 
-/// Why money moves: all that `Entry::reason` may be.
+/// All values of `LedgerEntry::reason`.
 pub(crate) const REASONS: [&str; 11] = [
     "grant",
     "deduct",
@@ -21,20 +20,20 @@ pub(crate) const REASONS: [&str; 11] = [
     "expiry",
 ];
 
-/// Where money is, or went.
+/// The books that amounts are posted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Book {
     /// Cards less debt of an account, less what is reserved, in its own units.
     Account(AccountId),
     /// The part of an account's credit that data planes have on lease.
     Reserved(AccountId),
-    /// What root gave out, and what differing units of two accounts made of it. Negative.
+    /// Credit that root created, and conversion differences between the units of two accounts. Negative.
     Mint,
     /// Charges of calls.
     Spent,
     /// Fees of deductions, deletions and listings.
     Fees,
-    /// What was left on cards when they expired.
+    /// Credit lost on expired cards.
     Expired,
     /// Fractions of a nano-dollar that rescaling several cards rounds away.
     Rounding,
@@ -54,7 +53,7 @@ impl Book {
         }
     }
 
-    /// Whose, for the books of an account.
+    /// The account, for the books of an account.
     pub(crate) const fn account(self) -> Option<AccountId> {
         match self {
             Self::Account(account) | Self::Reserved(account) => Some(account),
@@ -66,15 +65,15 @@ impl Book {
 /// One movement: amounts by book that add up to zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LedgerEntry {
-    /// Why, in one word.
+    /// The reason, in one word.
     pub(crate) reason: &'static str,
-    /// What it belongs to.
+    /// What the entry refers to.
     pub(crate) reference: String,
     postings: Vec<(Book, Money)>,
 }
 
 impl LedgerEntry {
-    /// `None` when the postings do not add up to zero. Postings of nothing are left out.
+    /// Returns `None` if the postings do not add up to zero. Zero postings are left out.
     pub(crate) fn new(
         reason: &'static str,
         reference: impl Into<String>,
@@ -92,7 +91,7 @@ impl LedgerEntry {
         })
     }
 
-    /// Amount by book.
+    /// Amounts by book.
     pub(crate) fn postings(&self) -> &[(Book, Money)] {
         &self.postings
     }

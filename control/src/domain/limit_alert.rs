@@ -1,36 +1,36 @@
-//! When an account is told of its limits: once a month above the soft limit, and once below the
-//! low-balance mark until it has been above it again.
+//! When an account gets mails about its limits: once a month above the soft limit, and once below the low-balance mark
+//! until it has been above it again.
 
 use proxyxai_contract::money::Money;
 
-/// What there is to know of one account.
+/// The state of one account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AlertState {
     /// Charges of this month.
     pub(crate) used: Money,
-    /// None means no mark.
+    /// `None` means no soft limit.
     pub(crate) soft_limit: Option<Money>,
     pub(crate) balance: Money,
     /// Setting `EMAIL_BALANCE`.
     pub(crate) low_balance: Money,
-    /// Whether it was told of the soft limit this month.
+    /// Whether the soft limit was mailed this month.
     pub(crate) told_soft: bool,
-    /// Whether it was told of its low balance since it was last above the mark.
+    /// Whether the low balance was mailed since the balance was last above the mark.
     pub(crate) told_low: bool,
 }
 
-/// What is to be done.
+/// The mails to send, and the state to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct AlertDecision {
-    /// Tell it of the soft limit.
+    /// Send the soft limit mail.
     pub(crate) tell_soft: bool,
-    /// Tell it of its low balance.
+    /// Send the low balance mail.
     pub(crate) tell_low: bool,
-    /// Forget that it was told of its low balance.
+    /// Reset `told_low`.
     pub(crate) forget_low: bool,
 }
 
-/// Decides.
+/// Decides from the state.
 pub(crate) fn decide(state: AlertState) -> AlertDecision {
     let AlertState {
         used,

@@ -1,5 +1,5 @@
-//! Mail before it is sent: addresses, what becomes of one that could not be sent, and what each kind
-//! says (`templates`). Knows neither the queue nor the server.
+//! Mails before they are sent: addresses, retries, and the texts (`templates`). It knows neither the queue nor the
+//! server.
 
 pub(crate) mod templates;
 pub(crate) mod verification;
@@ -8,23 +8,23 @@ use proxyxai_contract::Invalid;
 
 use super::account::{check_email, check_text};
 
-/// With the delays below a mail is tried for about eleven hours.
+/// With the delays below, a mail is retried for about eleven hours.
 const TRIES_MAX: u64 = 20;
 const DELAY_FIRST_MS: i64 = 5_000;
 const DELAY_MS_MAX: i64 = 3_600_000;
 const NAME_BYTES_MAX: usize = 255;
 const ADDRESSES_MAX: usize = 20;
 
-/// What a mail is about.
+/// The subject matter of a mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MailKind {
     /// An account was created.
     Welcome,
-    /// The month's use passed `SoftLimit`.
+    /// The month's use exceeded `SoftLimit`.
     SoftLimit,
     /// The balance fell below `EMAIL_BALANCE`.
     LowBalance,
-    /// What a day or a month cost.
+    /// The cost of a day or a month.
     Bill,
     /// News were posted.
     News,
@@ -52,19 +52,19 @@ pub(crate) struct MailAddress {
     pub(crate) address: String,
 }
 
-/// What becomes of a mail that could not be sent.
+/// What to do with a mail that could not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
-    /// It is tried again after so many milliseconds.
+    /// Retry after this many milliseconds.
     Again { delay_ms: i64 },
-    /// It is given up.
+    /// Give up.
     Never,
 }
 
-// === impl Kind ===
+// === impl MailKind ===
 
 impl MailKind {
-    /// As it is stored.
+    /// The stored form.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Welcome => "welcome",
@@ -78,8 +78,8 @@ impl MailKind {
     }
 }
 
-/// After the try with this number, from 1, failed. A refusal of the mail itself is final; whatever else
-/// is wrong may pass.
+/// Decides after the failed try with this number, from 1. A refusal of the mail itself is final; other failures may
+/// pass.
 pub(crate) fn after_failure(tries: u64, refused: bool) -> RetryDecision {
     if refused || tries >= TRIES_MAX {
         return RetryDecision::Never;
@@ -91,8 +91,7 @@ pub(crate) fn after_failure(tries: u64, refused: bool) -> RetryDecision {
     }
 }
 
-/// Whether a server's negative answer is about this very mail. Answers about the login, or ones that
-/// ask to come again, say nothing of it.
+/// Whether a server's negative reply is about this mail. Replies about the login, or requests to retry later, are not.
 pub(crate) const fn is_refusal(status: u16) -> bool {
     matches!(status, 500..=599) && !matches!(status, 530 | 534 | 535 | 538)
 }

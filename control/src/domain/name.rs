@@ -1,22 +1,22 @@
-//! Names that people read: what they may be made of, so that what is shown is what is there and a page that shows it
-//! stays the page it was. Which names mean root, however they are written.
+//! Names for people to read: which characters they may contain, so that pages show them safely and as they are. Also
+//! which names read as root's, in any spelling.
 
 use proxyxai_contract::{Invalid, invisible_chars::is_invisible};
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 use unicode_security::confusable_detection::skeleton;
 
-/// What begins or ends something in HTML, whoever forgets to escape it.
+/// Characters with a meaning in HTML, in case a page forgets to escape them.
 const MARKUP: [char; 5] = ['<', '>', '&', '"', '`'];
-/// The name of the account above all others.
+/// The name of the root account.
 pub(crate) const ROOT: &str = "root";
 
-/// Ends the folded name in the key of an older namesake. No name has it.
+/// Separates the folded name from the id in the key of a later namesake. No name contains it.
 const NAMESAKE: char = '\n';
 
-/// A name with its case folded, by Unicode: names that differ in nothing else are one name.
+/// A name with its case folded by Unicode. Names that differ only in case are the same name.
 pub(crate) fn folded(name: &str) -> String {
-    // By way of capitals, since some small letters have none of their own: ß and ss, ς and σ. Small ones first, since
-    // some capitals are not that of their small letter: ẞ.
+    // Through capitals, since some small letters have no capital of their own: ß and ss, ς and σ. Lower case first,
+    // since some capitals are not that of their small letter: ẞ.
     let capitals = name
         .nfc()
         .flat_map(char::to_lowercase)
@@ -25,24 +25,24 @@ pub(crate) fn folded(name: &str) -> String {
     small.nfc().collect()
 }
 
-/// The key of an account whose folded name an older one has.
+/// The key of an account whose folded name an older account has.
 pub(crate) fn namesake(folded: &str, id: i64) -> String {
     format!("{folded}{NAMESAKE}{id}")
 }
 
-/// The keys that accounts of one folded name have beside it: from the first to before the second.
+/// The range of keys for namesakes of a folded name: from the first, to before the second.
 pub(crate) fn namesakes(folded: &str) -> (String, String) {
     let after = char::from_u32(u32::from(NAMESAKE) + 1).unwrap_or(NAMESAKE);
     (format!("{folded}{NAMESAKE}"), format!("{folded}{after}"))
 }
 
-/// Whether a key that is stored is one of this folded name.
+/// Whether a stored key belongs to this folded name.
 pub(crate) fn is_key_of(key: &str, folded: &str) -> bool {
     key.strip_prefix(folded)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(NAMESAKE))
 }
 
-/// Checks that a text is seen as it is, and is nothing but text.
+/// Checks that a text has no hidden characters and no markup.
 pub(crate) fn check_plain(field: &str, text: &str) -> Result<(), Invalid> {
     if text.chars().any(is_invisible) {
         let problem = "must not contain control characters or characters that are not seen";
@@ -55,7 +55,7 @@ pub(crate) fn check_plain(field: &str, text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Whether people would take a name for root's: in any case, script or width, with marks or signs between.
+/// Whether people would read a name as root's, in any case, script or width, with marks or signs in between.
 pub(crate) fn reads_as_root(name: &str) -> bool {
     let bare: String = name
         .nfkd()
@@ -63,7 +63,7 @@ pub(crate) fn reads_as_root(name: &str) -> bool {
         .filter(|c| !is_combining_mark(*c))
         .flat_map(char::to_lowercase)
         .collect();
-    // What looks alike in small letters, and what does only in capitals or as a digit.
+    // Some characters look alike in lower case, others only as capitals or digits.
     let twice: String = skeleton(&bare).flat_map(char::to_lowercase).collect();
     let capitals: String = skeleton(&bare.to_uppercase())
         .flat_map(char::to_lowercase)
@@ -74,7 +74,7 @@ pub(crate) fn reads_as_root(name: &str) -> bool {
     })
 }
 
-/// Small capitals are not in Unicode's list of what looks alike, and read like capitals.
+/// Small capitals read like capitals but are missing from Unicode's list of confusable characters.
 const fn full_capital(c: char) -> char {
     match c {
         'ʀ' => 'R',

@@ -1,4 +1,4 @@
-//! What news may say, how long they are shown, and whom they reach.
+//! Rules of news: content, days shown, and readers.
 
 use proxyxai_contract::{Invalid, clock::Millis};
 
@@ -11,12 +11,12 @@ const DAYS_MAX: i64 = 365;
 const DAYS_SYSTEM: i64 = 7;
 const DAYS_TARGET: i64 = 32;
 const DAY_MS: i64 = 86_400_000;
-/// Shown of each kind.
+/// How many items of each kind are shown.
 pub(crate) const SHOWN_MAX: u64 = 8;
-/// Live news of one scope; a hundred that nobody reads to the end are enough.
+/// Live news of one scope. A hundred are more than people read to the end.
 pub(crate) const LIVE_MAX: u64 = 100;
 
-/// News as they may be stored.
+/// News that passed the checks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CheckedNews {
     pub(crate) title: String,
@@ -77,7 +77,7 @@ pub(crate) fn check(
 }
 
 impl NewsScope {
-    /// As it is stored.
+    /// The stored form.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",

@@ -1,14 +1,14 @@
-//! From where public price lists may come.
+//! The addresses that public price lists may be fetched from.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use proxyxai_contract::Invalid;
 
-/// Whether a list may be fetched from there.
+/// Checks the address of a list.
 ///
 /// # Errors
-/// When it is no address, carries a password, or is not reached over TLS though it is another machine's.
+/// Errors if it is not an address, contains a password, or is another machine's without TLS.
 pub fn check(address: &str) -> Result<(), Invalid> {
     let problem = |text: &str| Err(Invalid::new("list", text));
     let Ok(uri) = address.trim().parse::<Uri>() else {
@@ -21,7 +21,7 @@ pub fn check(address: &str) -> Result<(), Invalid> {
     let host = uri.host().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let own = host == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    // What a stranger on the way could change would set prices.
+    // Without TLS, an attacker on the network could set prices.
     match uri.scheme_str() {
         Some("https") if !host.is_empty() => Ok(()),
         Some("http") if own => Ok(()),

@@ -1,37 +1,36 @@
-//! Which versions of the price table have to be made when one is loaded, when `PRICING` changes, or
-//! when a release of the program brings another table. A version is never changed: what is to count
-//! from a moment on is a new version of that moment.
+//! Which versions of the price table to create when a table is loaded, when `PRICING` changes, or when a release has
+//! another built-in table. A version never changes: a new version of the same moment replaces it.
 
 use proxyxai_contract::{Invalid, clock::Millis, id::AccountId, price_file};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{PriceSource, PriceVersion};
 
-/// Who makes versions, and when.
+/// Who creates versions, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct VersionStamp {
-    /// None for the program itself.
+    /// `None` for the program itself.
     pub(crate) by: Option<AccountId>,
     /// The present.
     pub(crate) now: Millis,
 }
 
-/// A table that an operator wants to count from a moment on.
+/// A table that an operator loads to count from a moment on.
 #[derive(Debug)]
 pub(crate) struct ScheduledTable {
     /// The whole table, as JSON.
     pub(crate) text: String,
-    /// When it is to begin; may lie in the past.
+    /// When it comes into force; may be in the past.
     pub(crate) valid_from: Millis,
     /// Why.
     pub(crate) note: String,
 }
 
-/// Versions that follow the program's own table and `PRICING` as they are now: one for the present,
-/// when that differs, and one for each later version that would lose or keep other overrides.
+/// The versions that follow the built-in table and `PRICING` as they are now: one for the present, if it differs, and
+/// one for each later version with an outdated built-in table or other overrides.
 ///
 /// # Errors
-/// When the overrides do not fit a table.
+/// Errors if the overrides do not fit a table.
 pub(crate) fn renewed(
     present: Option<&PriceVersion>,
     later: &[PriceVersion],
@@ -69,11 +68,11 @@ pub(crate) fn renewed(
     Ok(versions)
 }
 
-/// Versions that make a loaded table count: one from its moment on, and one for each change of
-/// `PRICING` since then, up to the next table that was loaded.
+/// The versions that bring a loaded table into force: one at its moment, and one for each later change of `PRICING`, up
+/// to the next loaded table.
 ///
 /// # Errors
-/// When the table cannot be read.
+/// Errors if the table cannot be read.
 pub(crate) fn loaded(
     before: Option<&PriceVersion>,
     later: &[PriceVersion],

@@ -1,5 +1,4 @@
-//! Windows over calls and tokens: a child's are never wider than its parent's. Does not count calls:
-//! that is the data plane's part.
+//! Rate limits: a child's are never wider than its parent's. Data planes count the calls.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -9,14 +8,13 @@ use proxyxai_contract::{Invalid, window::RateLimits};
 
 use crate::model::RateLimitsChange;
 
-/// Windows of a new account: its parent's where nothing narrower is asked for.
+/// The limits of a new account: its parent's unless narrower ones are requested.
 pub(crate) fn inherit(parent: RateLimits, change: RateLimitsChange) -> Result<RateLimits, Invalid> {
     changed(parent, parent, change)
 }
 
-/// Windows of an account after a change. Only what changes is held against the parent's, so that a
-/// parent narrowed later does not stand in the way of unrelated changes; at use the narrower of
-/// the two counts anyway.
+/// The limits of an account after a change. Only changed limits are checked against the parent's, so that narrowing a
+/// parent later blocks no unrelated change. At use the narrower one applies anyway.
 pub(crate) fn changed(
     own: RateLimits,
     parent: RateLimits,

@@ -1,4 +1,4 @@
-//! Settings that may change while the gateway runs: their names, defaults and what each may hold.
+//! Settings that may change while the gateway runs: names, defaults and valid values.
 
 use std::{num::NonZeroU32, str::FromStr as _};
 
@@ -27,39 +27,39 @@ pub(crate) const LEVEL_MAPPER: &str = "LEVEL_MAPPER";
 pub(crate) const SWITCH_OVER: &str = "SWITCH_OVER";
 /// `src=dst1|dst2|…` chains of models.
 pub(crate) const MODEL_FAILOVER: &str = "MODEL_FAILOVER";
-/// How keys of a level take turns.
+/// How a key of a level is chosen.
 pub(crate) const KEY_STRATEGY: &str = "KEY_STRATEGY";
 /// What keeps a conversation on one key.
 pub(crate) const AFFINITY: &str = "AFFINITY";
-/// Whether a second key is asked when the first is slow.
+/// Whether a second key is asked if the first is slow.
 pub(crate) const HEDGE: &str = "HEDGE";
 /// JSON object of windows by model.
 pub(crate) const MODEL_LIMITS: &str = "MODEL_LIMITS";
 /// Path prefixes that may be called at all.
 pub(crate) const RESOURCES: &str = "RESOURCES";
-/// Price fields that differ from the table that ships.
+/// Price fields that differ from the built-in table.
 pub(crate) const PRICING: &str = "PRICING";
-/// Public price list to take over; empty means none.
+/// Public price list to import; empty means none.
 pub(crate) const PRICES_SYNC_URL: &str = "PRICES_SYNC_URL";
-/// How often; 0 means never.
+/// How often to import it, in hours; 0 means never.
 pub(crate) const PRICES_SYNC_HOURS: &str = "PRICES_SYNC_HOURS";
 /// `serve` or `refuse`.
 pub(crate) const UNPRICED: &str = "UNPRICED";
-/// What becomes of calls whose clients leave.
+/// What happens to calls whose clients disconnect.
 pub(crate) const ABANDONED: &str = "ABANDONED";
-/// Endpoints that are relayed beyond those that are known.
+/// Paths relayed beyond the known endpoints.
 pub(crate) const PASSTHROUGH: &str = "PASSTHROUGH";
-/// Calls an account may have open at once.
+/// How many calls an account may have open at once.
 pub(crate) const CALLS_PER_ACCOUNT_MAX: &str = "CALLS_PER_ACCOUNT_MAX";
-/// Requests of an account to the administration in a minute.
+/// How many administrative requests an account may make in a minute.
 pub(crate) const ADMIN_RPM: &str = "ADMIN_RPM";
-/// Dollars a call needs.
+/// Balance that a call needs, in dollars.
 pub(crate) const CALL_MIN_BALANCE: &str = "CALL_MIN_BALANCE";
-/// Dollars a new account must be given.
+/// Smallest opening credit of a new account, in dollars.
 pub(crate) const USER_MIN_BALANCE: &str = "USER_MIN_BALANCE";
-/// Dollars the account API needs.
+/// Balance that the account API needs, in dollars.
 pub(crate) const USER_API_BALANCE: &str = "USER_API_BALANCE";
-/// Base URL of keys posted without one.
+/// Base URL of keys added without one.
 pub(crate) const XAI_BASE: &str = "XAI_BASE";
 /// Share of a grant that goes to the child's parent when another ancestor gives it.
 pub(crate) const COMMISSION_PERCENT: &str = "COMMISSION_PERCENT";
@@ -79,35 +79,35 @@ pub(crate) const EMAIL_PASS: &str = "EMAIL_PASS";
 pub(crate) const EMAIL_SENDER: &str = "EMAIL_SENDER";
 /// `true`, `implicit`, `starttls` or `false`.
 pub(crate) const EMAIL_TLS: &str = "EMAIL_TLS";
-/// Dollars below which an account is told of its low balance.
+/// Balance in dollars below which an account gets a mail.
 pub(crate) const EMAIL_BALANCE: &str = "EMAIL_BALANCE";
-/// Mails in an hour that a customer of root, with all below it, may be the cause of.
+/// Mails per hour that a customer of root, with all accounts below it, may cause.
 pub(crate) const EMAIL_RPH: &str = "EMAIL_RPH";
 /// `off`, `daily` or `monthly`.
 pub(crate) const EMAIL_BILL: &str = "EMAIL_BILL";
-/// Addresses that are told of key faults, comma separated.
+/// Addresses that get mails about key faults, comma separated.
 pub(crate) const XAI_MAIL: &str = "XAI_MAIL";
 /// Links at the end of mails.
 pub(crate) const XAI_SVC: &str = "XAI_SVC";
-/// Where the API is.
+/// URL of the API.
 pub(crate) const XAI_API: &str = "XAI_API";
-/// Where the chat is.
+/// URL of the chat.
 pub(crate) const XAI_CHAT: &str = "XAI_CHAT";
-/// Where the documentation is.
+/// URL of the documentation.
 pub(crate) const XAI_DOCS: &str = "XAI_DOCS";
 
 /// Settings that are stored sealed and shown as asterisks.
 pub(crate) const SECRETS: [&str; 1] = [EMAIL_PASS];
 /// A sealed secret is longer than the secret.
 const TEXT_BYTES_MAX: usize = 4096;
-/// Of a secret in clear.
+/// Limit of a secret before it is sealed.
 pub(crate) const SECRET_BYTES_MAX: usize = 1024;
 const RETENTION_DAYS_MAX: i64 = 36_500;
 const REFUSAL_DAYS_MAX: i64 = 400;
 const RATE_MAX: u32 = 1_000_000;
 const HOURS_MAX: i64 = 8_760;
 
-/// All names, with the value each has when nobody gave one.
+/// All names with their built-in defaults.
 pub(crate) const ALL: [(&str, &str); 38] = [
     (MODEL_MAPPER, ""),
     (LEVEL_MAPPER, ""),
@@ -156,10 +156,10 @@ pub(crate) fn default(name: &str) -> &'static str {
         .map_or("", |(_, value)| *value)
 }
 
-/// Whether the value can be used.
+/// Checks a value.
 ///
 /// # Errors
-/// Names the setting and its problem, also when there is no such setting.
+/// Names the setting and its problem, also if there is no such setting.
 pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
     match name {
         MODEL_MAPPER => ModelMapper::parse(value).map(drop),
@@ -200,10 +200,10 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), Invalid> {
     .map_err(|error| error.under(name))
 }
 
-/// A share in hundredths, as parts of a million: `5` is 50,000.
+/// A percentage as parts of a million: `5` is 50,000.
 ///
 /// # Errors
-/// When it is not from 0 to 100.
+/// Errors if it is not from 0 to 100.
 pub(crate) fn percent(value: &str) -> Result<i64, Invalid> {
     let percent = Decimal::from_str(value.trim()).ok();
     percent
@@ -242,19 +242,19 @@ fn check_mail(name: &str, value: &str) -> Result<(), Invalid> {
     }
 }
 
-/// A number of calls; 0 means any.
+/// A number of calls; 0 means no limit.
 ///
 /// # Errors
-/// When it is none, or more than a data plane can have open.
+/// Errors if it is not a number, or more than a data plane can have open.
 pub(crate) fn calls(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
     let number = value.trim().parse().unwrap_or(-1);
     AccountConfig::calls_of(number)
 }
 
-/// Requests in a minute, or mails in an hour; 0 means any number.
+/// Requests per minute or mails per hour; 0 means no limit.
 ///
 /// # Errors
-/// When it is no such number.
+/// Errors if it is not such a number.
 pub(crate) fn rate(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
     let rate: Option<u32> = value.trim().parse().ok();
     let problem = || format!("must be a whole number from 0 to {RATE_MAX}");
@@ -266,7 +266,7 @@ pub(crate) fn rate(value: &str) -> Result<Option<NonZeroU32>, Invalid> {
 /// A number of hours; 0 means never.
 ///
 /// # Errors
-/// When it is none, or more than a year.
+/// Errors if it is not a number, or more than a year.
 pub(crate) fn hours(value: &str) -> Result<i64, Invalid> {
     match value.trim().parse() {
         Ok(hours @ 0..=HOURS_MAX) => Ok(hours),
@@ -280,7 +280,7 @@ pub(crate) fn hours(value: &str) -> Result<i64, Invalid> {
 /// A number of days, at least one.
 ///
 /// # Errors
-/// When it is none.
+/// Errors if it is not such a number.
 pub(crate) fn days(value: &str) -> Result<i64, Invalid> {
     match value.trim().parse() {
         Ok(days @ 1..=RETENTION_DAYS_MAX) => Ok(days),
@@ -291,10 +291,10 @@ pub(crate) fn days(value: &str) -> Result<i64, Invalid> {
     }
 }
 
-/// A number of days; 0 means none at all.
+/// A number of days; 0 keeps none.
 ///
 /// # Errors
-/// When it is none, or more than refused calls may be kept.
+/// Errors if it is not a number, or more than refused calls may be kept.
 pub(crate) fn refusal_days(value: &str) -> Result<i64, Invalid> {
     match value.trim().parse() {
         Ok(days @ 0..=REFUSAL_DAYS_MAX) => Ok(days),
@@ -308,7 +308,7 @@ pub(crate) fn refusal_days(value: &str) -> Result<i64, Invalid> {
 /// An amount in plain dollars, not negative.
 ///
 /// # Errors
-/// When it is none.
+/// Errors if it is not such an amount.
 pub(crate) fn dollars(value: &str) -> Result<Money, Invalid> {
     let wrong = || Invalid::new("amount", "must be an amount in dollars, 0 or more");
     let amount = Decimal::from_str(value.trim()).map_err(|_| wrong())?;

@@ -1,4 +1,4 @@
-//! The points of a series of what was used, the span before it, and what the dearest values leave.
+//! The points of a series of use, the span before it, and the sum of the values that are not listed.
 
 use jiff::ToSpan as _;
 use proxyxai_contract::{
@@ -13,7 +13,7 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// Use is kept for about a year, and each day is a point.
 const DAYS_MAX: i64 = 366;
 
-/// The span of the same length that ends where this one begins.
+/// The span of the same length before this one.
 pub(crate) fn before(days: DateRange) -> Result<DateRange, Invalid> {
     let first = days.end.saturating_sub((DAYS_MAX - 1).days());
     if days.start < first {
@@ -27,7 +27,7 @@ pub(crate) fn before(days: DateRange) -> Result<DateRange, Invalid> {
     })
 }
 
-/// The first moment of each hour of some days, up to now, counted from the first one's midnight.
+/// The start of each hour of some days up to now, counted from the first day's midnight.
 pub(crate) fn hours(days: DateRange, zone: &Zone, now: Millis) -> Result<Vec<Millis>, Invalid> {
     let today = zone.day(now);
     if days.start < today.saturating_sub(1.day()) || days.end > today {
@@ -46,7 +46,8 @@ pub(crate) fn hours(days: DateRange, zone: &Zone, now: Millis) -> Result<Vec<Mil
     Ok(hours)
 }
 
-/// What of all is in none of some rows. Nothing is below zero: hours of the rows and of all are read one after the other.
+/// The total less the given rows. It is clamped at zero, because the hours of rows and total are read one after the
+/// other.
 pub(crate) fn others(total: &SpendRow, rows: &[SpendRow]) -> SpendRow {
     let left = |all: Earning, of: &dyn Fn(&SpendRow) -> Earning| {
         rows.iter().fold(all, |left, row| less(left, &of(row)))
@@ -118,7 +119,7 @@ mod tests {
         let noon = "2026-06-02T12:00:00+02:00";
         assert_eq!(count("2026-06-01", "2026-06-01", noon).unwrap(), 24);
         assert_eq!(count("2026-06-01", "2026-06-02", noon).unwrap(), 37);
-        // The clock is put on 29 March and 25 October.
+        // Daylight saving time begins on 29 March and ends on 25 October.
         let spring = "2026-03-30T12:00:00+02:00";
         assert_eq!(count("2026-03-29", "2026-03-29", spring).unwrap(), 23);
         let autumn = "2026-10-26T12:00:00+01:00";
@@ -162,7 +163,7 @@ mod tests {
             };
             let all: Vec<_> = (0..5).map(|at| sum(&mut parts.iter().map(|row| &row[at]))).collect();
             let rows: Vec<_> = parts.iter().map(|row| of(row)).collect();
-            // Whatever is left out is the others'.
+            // The rows left out are in `other`.
             let (left, shown) = rows.split_first().unwrap();
             prop_assert_eq!(&others(&of(&all), shown), left);
         }

@@ -1,5 +1,5 @@
-//! What an upstream key may look like, which provider filter it answers to, and its health out of
-//! several reports. Does not know whether its provider takes it.
+//! Rules of upstream keys: valid secrets, provider filters, and health from several reports. Whether a provider accepts
+//! a key is not known here.
 
 use proxyxai_contract::{
     Invalid,
@@ -12,10 +12,10 @@ use proxyxai_contract::{
 use crate::model::UpstreamKey;
 
 const SECRET_CHARS_MIN: usize = 20;
-/// It travels in a header, which servers commonly cap at 8 KiB together with the others.
+/// It is sent in a header; servers commonly limit all headers together to 8 KiB.
 const SECRET_BYTES_MAX: usize = 4096;
 
-/// Checks that a secret can be a provider's credential. The message never quotes it.
+/// Checks that a secret can be a provider's credential. The error never contains it.
 pub(crate) fn check_secret(secret: &Secret) -> Result<(), Invalid> {
     let bad = |problem: String| Err(Invalid::new("SecretKey", problem));
     let clear = secret.expose();
@@ -31,8 +31,8 @@ pub(crate) fn check_secret(secret: &Secret) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Whether a provider is meant by a filter: its host name, or the beginning of its URL up to a
-/// border between segments, with or without the scheme. An empty filter means every provider.
+/// Whether a filter matches a provider: its host name, or a prefix of its URL that ends between segments, with or
+/// without the scheme. An empty filter matches all.
 pub(crate) fn host_matches(provider: &BaseUrl, filter: &str) -> bool {
     let filter = filter.trim().trim_end_matches('/').to_ascii_lowercase();
     if filter.is_empty() || provider.host().eq_ignore_ascii_case(&filter) {
@@ -48,7 +48,7 @@ pub(crate) fn host_matches(provider: &BaseUrl, filter: &str) -> bool {
     })
 }
 
-/// Whether a search finds a key: its name, or a model of its list, begins like this in any case, or this is its id.
+/// Whether a search finds a key: its name or one of its models begins like this in any case, or this is its id.
 pub(crate) fn is_found(key: &UpstreamKey, text: &str) -> bool {
     let text = text.trim().to_lowercase();
     let begins = |name: &str| name.to_lowercase().starts_with(&text);
@@ -57,8 +57,8 @@ pub(crate) fn is_found(key: &UpstreamKey, text: &str) -> bool {
         || key.config.models.iter().any(|model| begins(model))
 }
 
-/// The worst that was said of a key as a whole, and why; what was said of single models does not
-/// count. A sleep that is over counts as ready, a quarantine only ends by a word of its own.
+/// The worst state reported for a key as a whole, with its reason. Reports on single models are ignored. A cool-down
+/// that is over counts as ready; a quarantine ends only by a new report.
 pub(crate) fn worst<'a>(
     reports: impl IntoIterator<Item = &'a KeyHealthReport>,
     now: Millis,
@@ -80,7 +80,7 @@ fn is_over(state: HealthState, now: Millis) -> bool {
     }
 }
 
-/// Worse states rank higher; of two alike, the one that lasts longer.
+/// Worse states rank higher; of two equal states, the one that lasts longer.
 fn rank(state: HealthState) -> (u8, Millis) {
     match state {
         HealthState::Ready => (0, Millis(0)),

@@ -1,4 +1,4 @@
-//! Service `Accounts`. How messages are read and written is in `accounts/convert.rs`.
+//! Service `Accounts`. `accounts/convert.rs` reads and writes its messages.
 
 mod client_keys;
 pub(super) mod convert;

@@ -1,4 +1,4 @@
-//! Who asks, from the metadata of a call.
+//! Authenticates the caller from the metadata of a call.
 
 use proxyxai_contract::client_key;
 use tonic::{Request, metadata::MetadataMap};
@@ -15,7 +15,7 @@ pub(super) async fn caller<T: Sync>(
     ops::auth::authenticate(control, key, address).await
 }
 
-/// Lets data planes through, and nobody else.
+/// Admits data planes only.
 pub(super) async fn node<T: Sync>(control: &Control, request: &Request<T>) -> Result<(), Error> {
     let token = presented(request.metadata()).ok_or(Error::Unauthenticated)?;
     ops::auth::check_node(control, token).await

@@ -1,4 +1,4 @@
-//! Service `Fleet`: the link to data planes. Node token, save for `ListNodes`.
+//! Service `Fleet`: the link to data planes. It needs the node token, except for `ListNodes`.
 
 use std::pin::Pin;
 
@@ -23,13 +23,13 @@ use crate::{
     ops::{self, fleet::objects::ObjectQuery},
 };
 
-/// What one acknowledgement or health report may hold at most. A data plane sends changes only.
+/// Upper bound on the items of one acknowledgement or health report. A data plane sends changes only.
 const ITEMS_MAX: usize = 100_000;
-/// Refused calls of one report.
+/// Upper bound on the refused calls of one report.
 const REFUSALS_MAX: usize = 1000;
-/// Windows of one request; each is locked while it is answered.
+/// Upper bound on the windows of one request: each is locked until the response.
 const WINDOW_ASKS_MAX: usize = 1000;
-/// Accounts of one lease request; each is locked while it is answered.
+/// Upper bound on the accounts of one lease request: each is locked until the response.
 const ASKS_MAX: usize = 1000;
 
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! The gRPC front: wire messages in, one operation, wire messages out. Decides nothing itself;
-//! rights, limits and money are the operations' business.
+//! The gRPC front: parses wire messages, calls one operation, and returns wire messages. Rights, limits and money are
+//! up to the operations.
 
 mod accounts;
 mod auth;
@@ -32,13 +32,14 @@ use tonic_health::{
 
 use crate::{Control, model::Page};
 
-/// Administration takes small messages; the longest is a settings change with a price table in it.
+/// Administrative messages are small; the longest is a settings change that contains a price table.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
-/// A table of thousands of models has about a MiB.
+/// A table of thousands of models has about 1 MiB.
 const PRICES_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// A report of a data plane.
+/// The longest report of a data plane.
 const REPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A full update with 100,000 accounts has about 20 MiB. As much as data planes take: one that is larger stops them all.
+/// A full update with 100,000 accounts has about 20 MiB. The same limit as on data planes: a larger update would stop
+/// all of them.
 const UPDATE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// All services, with health and both versions of reflection.
@@ -77,13 +78,13 @@ fn health() -> HealthServer<HealthService> {
     ];
     for name in names {
         let report = reporter.set_service_status(name, ServingStatus::Serving);
-        // Nobody else holds this reporter, so its lock is free and one poll is enough.
+        // No other task holds this reporter, so its lock is free and one poll is enough.
         tokio::task::unconstrained(report).now_or_never();
     }
     HealthServer::new(HealthService::from_health_reporter(reporter))
 }
 
-/// Widespread builds of grpcurl still ask for v1alpha.
+/// Adds reflection. Common builds of grpcurl still ask for v1alpha.
 fn with_reflection(routes: Routes) -> Routes {
     let builder = || {
         tonic_reflection::server::Builder::configure()
@@ -115,7 +116,7 @@ fn page_from_wire(page: Option<wire::PageRequest>) -> Result<Page, Invalid> {
     Ok(Page { page, size })
 }
 
-/// A count for the wire, clamped to its range.
+/// A count for the wire, clamped to `i64`.
 fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,7 @@ use crate::{
     ops,
 };
 
-/// News are long.
+/// Smaller than usual, because news are long.
 const POSTED_ROWS_MAX: u64 = 100;
 
 #[derive(Debug)]

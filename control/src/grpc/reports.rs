@@ -262,11 +262,11 @@ fn pieces_to_wire(pieces: impl Stream<Item = Result<String, Error>> + Send + 'st
     Box::pin(pieces.map(piece))
 }
 
-/// Rows of a page; 0 means as many as is usual.
+/// The page size; 0 means the usual one.
 fn rows(size: i32, usual: u64) -> u64 {
     match size {
         0 => usual,
-        // Out of bounds is for the operation to say.
+        // The operation checks the bounds.
         size => u64::try_from(size).unwrap_or_default(),
     }
 }

@@ -1,4 +1,4 @@
-//! Explained routes for the wire.
+//! Converts explained routes to wire messages.
 
 use proxyxai_contract::{
     convert::health_state_to_wire,
@@ -13,7 +13,7 @@ pub(super) fn route_to_wire(route: RouteExplanation) -> wire::ExplainRouteRespon
     let RouteExplanation {
         account,
         name,
-        // The caller knows what it asked for.
+        // The caller knows the model that it asked for.
         model: _,
         affinity,
         refusal,

@@ -1,4 +1,4 @@
-//! What a failed operation answers over gRPC.
+//! Converts the error of an operation to a gRPC status.
 
 use tonic::{Code, Status};
 
@@ -22,7 +22,7 @@ impl From<Error> for Status {
             Error::Internal(_) => Code::Internal,
         };
         if let Error::Internal(cause) = &error {
-            // The caller learns nothing of it, so this is where it is handled.
+            // The response hides the cause, so it is logged here.
             let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
             tracing::error!(error = cause, "a gRPC call failed");
         }

@@ -1,5 +1,4 @@
-//! Writes the bills of the last day or month, some recipients at a time. Accounts that share an address
-//! share a mail.
+//! Queues the bills of the last day or month, some recipients at a time. Accounts that share an address share a mail.
 
 use jiff::{ToSpan as _, civil::Date};
 use proxyxai_contract::clock::Millis;
@@ -14,14 +13,14 @@ use crate::{
 
 const JOB: &str = "bills";
 const RECIPIENTS_MAX: u64 = 200;
-/// Data planes hand in usage within seconds; one that was cut off gets an hour.
+/// Data planes report usage within seconds; one that was cut off gets an hour.
 const LATE_MS: i64 = 3_600_000;
-/// Between the last day of what is billed and the last recipient that was written to.
+/// Between the last day of the billed period and the last recipient of a mail.
 const SEPARATOR: char = ' ';
-/// In place of a recipient when all were written to. No address begins with it.
+/// In place of a recipient once all have a mail. No address begins with it.
 const DONE: &str = "!";
 
-/// One step.
+/// Runs one step.
 pub(super) async fn write(control: &Control) -> Result<(), Error> {
     let settings = MailSettings::read(control, control.store()).await?;
     let monthly = match settings.value(setting::EMAIL_BILL).as_str() {
@@ -42,8 +41,8 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     } else if is_next(at, days) {
         ""
     } else {
-        // Bills were just switched on, and the first one is for what is running now; or the clock was
-        // set back, or months gave way to days, and nothing is billed twice.
+        // Bills were just switched on, and the first one is for the current period. Or the clock was set back, or
+        // months were replaced by days, and nothing is billed twice.
         DONE
     };
     if after == DONE {
@@ -70,7 +69,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     tx.commit().await
 }
 
-/// The last day, or month, that nothing is added to any more.
+/// The last day, or month, that is complete.
 fn last_complete(control: &Control, now: Millis, monthly: bool) -> Option<DateRange> {
     let today: Date = control.zone().day(now.plus(-LATE_MS));
     let running = if monthly {
@@ -83,7 +82,7 @@ fn last_complete(control: &Control, now: Millis, monthly: bool) -> Option<DateRa
     Some(DateRange { start, end })
 }
 
-/// Whether these days end after the ones that were billed, written `first..last`.
+/// Whether these days end after the billed ones, which are stored as `first..last`.
 fn is_next(billed: &str, days: DateRange) -> bool {
     let last = billed
         .split_once("..")

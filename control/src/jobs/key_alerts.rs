@@ -16,10 +16,10 @@ use crate::{
 };
 
 const JOB: &str = "faults";
-/// In one mail.
+/// The most faults in one mail.
 const FAULTS_MAX: usize = 200;
 
-/// One step.
+/// Runs one step.
 pub(super) async fn report(control: &Control) -> Result<(), Error> {
     let unwell = control.publisher().healths(control.now());
     let refused: Vec<_> = unwell
@@ -37,7 +37,7 @@ pub(super) async fn report(control: &Control) -> Result<(), Error> {
         return Ok(());
     }
     let tx = control.store().begin().await?;
-    // Two replicas may have heard of the same key.
+    // Two replicas may have received the same report.
     store::jobs::position(&tx, JOB).await?;
     let faults = fresh(control, &tx, &refused).await?;
     if faults.is_empty() {
@@ -54,7 +54,7 @@ pub(super) async fn report(control: &Control) -> Result<(), Error> {
     tx.commit().await
 }
 
-/// Those that nobody was told of today, marked as told.
+/// The faults that were not reported today, marked as reported.
 async fn fresh(
     control: &Control,
     tx: &Tx,
@@ -86,7 +86,7 @@ async fn fresh(
     Ok(faults)
 }
 
-/// None for what passes by itself.
+/// The name of a state. Returns `None` for a state that passes by itself.
 fn named(state: HealthState) -> Option<&'static str> {
     match state {
         HealthState::Ready | HealthState::Sleeping { .. } => None,

@@ -1,5 +1,5 @@
-//! Tells accounts that passed their soft limit or run low. Looks at accounts whose money moved since the
-//! last look, never on the way of a posting.
+//! Alerts accounts that passed their soft limit or run low. Checks accounts with postings since the last check, outside
+//! of the posting.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +17,10 @@ use crate::{
 };
 
 const JOB: &str = "notices";
-/// Postings looked at in one step.
+/// The most postings in one step.
 const POSTINGS_MAX: u64 = 5_000;
 
-/// One step.
+/// Runs one step.
 pub(super) async fn tell(control: &Control) -> Result<(), Error> {
     let settings = MailSettings::read(control, control.store()).await?;
     if !settings.is_on() {
@@ -63,7 +63,7 @@ async fn notices(
     let links = settings.links();
     let mut mails = Vec::new();
     for AccountRecord { account: view, .. } in store::accounts::some(tx, &ids, now).await? {
-        // Nobody is told of what is not known to be its own; who verifies an address is told from then on.
+        // Alerts go only to verified addresses. Once an address is verified, alerts begin.
         let Some(recipient) = verification::recipient(&view) else {
             continue;
         };

@@ -1,6 +1,7 @@
-//! Sends queued mail over SMTP. The only place that names the mail library. A mail is claimed before it
-//! is sent, so replicas do not send it twice; one whose sender dies between the server's "250" and the
-//! note of it is sent again, with the same Message-ID.
+//! Sends queued mail over SMTP. The only place that names the mail library.
+//!
+//! A mail is claimed before it is sent, so replicas do not send it twice. If the sender crashes between the server's
+//! "250" and storing it, the mail is sent again, with the same Message-ID.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,39 +29,39 @@ use crate::{
     },
 };
 
-/// Claimed at once.
+/// How many mails are claimed at once.
 const BATCH_MAILS_MAX: u64 = 10;
-/// Between two looks at everything else.
+/// How many batches are sent before other jobs have their turn.
 const BATCHES_MAX: u32 = 10;
-/// One mail, from connecting to the server's last word.
+/// For one mail, from connecting to the server's last reply.
 const SEND_TIMEOUT_MS: u64 = 30_000;
 /// Longer than a whole batch can take.
 const CLAIM_MS: i64 = 600_000;
-/// Speaks TLS from the first byte; others begin in clear and are told to switch.
+/// The port with TLS from the first byte; connections to others begin in plain text and switch by STARTTLS.
 const IMPLICIT_TLS_PORT: u16 = 465;
 const ERROR_CHARS_MAX: usize = 500;
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
-/// The sender, and whether it got through the last time.
+/// The sender, and whether the last attempt succeeded.
 #[derive(Debug, Default)]
 pub(super) struct Mailer {
     failing: bool,
 }
 
-/// Why a mail was not taken.
+/// Why a mail was not accepted.
 #[derive(Debug)]
 enum SendError {
-    /// It is about this mail; asking again would not help.
+    /// The mail is at fault; a retry would not help.
     Refused(String),
-    /// It is about the server, the way there, or our login.
+    /// The server, the connection or the login is at fault.
     Away(String),
 }
 
-// === impl Post ===
+// === impl Mailer ===
 
 impl Mailer {
-    /// Sends what is due, some batches of it.
+    /// Sends mails that are due, up to some batches.
     pub(super) async fn send_due(
         &mut self,
         control: &Control,
@@ -74,7 +75,7 @@ impl Mailer {
         Ok(())
     }
 
-    /// Sends one batch. Says whether another may follow at once.
+    /// Sends one batch. Returns whether another may follow at once.
     async fn send_batch(
         &mut self,
         control: &Control,
@@ -102,7 +103,7 @@ impl Mailer {
         let mut away = false;
         for mail in mails {
             let outcome = if away || shutdown.is_cancelled() {
-                // Behind a closed door, or too late: the next one need not wait for the time-out too.
+                // The server is down or timed out: the next mail does not wait for the time-out too.
                 let delay_ms = delay(after_failure(mail.tries, false));
                 SendOutcome::Untried {
                     due: control.now().plus(delay_ms),
@@ -155,7 +156,7 @@ impl Mailer {
         }
     }
 
-    /// Says once that mail stopped going out, and once that it goes again.
+    /// Logs once that mail stopped going out, and once that it works again.
     fn went(&mut self, how: Result<(), &str>) {
         match how {
             Ok(()) if self.failing => tracing::info!("mail is sent again"),
@@ -175,7 +176,7 @@ fn delay(next: RetryDecision) -> i64 {
     }
 }
 
-/// A connection to the server as the settings have it now, and who the mails are from.
+/// A connection by the current settings, and the sender's address.
 async fn transport(
     control: &Control,
     settings: &MailSettings<'_>,
@@ -226,7 +227,7 @@ async fn deliver(
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => {
             let status = error.status().map(u16::from);
-            // A missing extension, such as addresses in other scripts, is about the mail as well.
+            // If the server lacks an extension, such as for addresses in other scripts, the mail is at fault as well.
             if status.is_some_and(mail::is_refusal) || error.is_client() {
                 Err(SendError::Refused(shown(error)))
             } else {
@@ -241,7 +242,7 @@ async fn deliver(
 
 fn message(sender: &Mailbox, mail: &ClaimedMail) -> Result<lettre::Message, String> {
     let recipient: Address = mail.recipient.parse().map_err(shown)?;
-    // The same for every try, so that a receiver knows the second copy of a mail for what it is.
+    // The same for every attempt, so that a receiver can recognise a duplicate.
     let id = format!(
         "<{}.{}.{}@{}>",
         mail.kind,
@@ -263,7 +264,7 @@ fn message(sender: &Mailbox, mail: &ClaimedMail) -> Result<lettre::Message, Stri
         .map_err(shown)
 }
 
-/// An error with its causes, bounded: the server's words are in it.
+/// An error with its causes, cut in length, since it contains the server's words.
 fn shown(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

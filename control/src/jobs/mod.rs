@@ -1,6 +1,6 @@
-//! Background work that nobody waits for: sends queued mail, tells accounts of their limits and bills,
-//! writes to the readers of news, reports key faults, drops old records, takes over public price lists. Each step is bounded, and one
-//! that fails is tried again at its next turn. Any number of replicas may do it at the same time.
+//! Background jobs: sending queued mail, alerts of limits, bills, news mails, key faults, pruning, public price lists.
+//! Each step is bounded, and a failed one is retried at its next turn. Any number of replicas may run them at the same
+//! time.
 
 mod bill_mail;
 mod key_alerts;
@@ -18,15 +18,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{Control, Error, ops, store};
 
 const TICK_MS: u64 = 1_000;
-/// Limits, news, faults and bills are looked at every so many ticks.
+/// Limits, news, faults and bills are checked every this many ticks.
 const NOTICE_TICKS: u64 = 5;
-/// Old records are dropped every so many ticks, a batch of each kind at a time.
+/// Old records are pruned every this many ticks, a batch of each kind at a time.
 const PRUNE_TICKS: u64 = 60;
 const PRUNE_ROWS_MAX: u64 = 1_000;
-/// Mails that were sent or given up are kept for so long, for whoever looks for one.
+/// Mails that were sent or given up are kept this long, so that operators can look one up.
 const MAIL_LIFE_MS: i64 = 30 * 86_400_000;
 
-/// Works until it is told to stop.
+/// Runs until the shutdown.
 pub(crate) async fn run(control: Control, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -57,7 +57,7 @@ pub(crate) async fn run(control: Control, shutdown: CancellationToken) {
     }
 }
 
-/// Drops a batch of everything that is too old. What is left waits for the next turn.
+/// Deletes a batch of every kind of old records. The rest waits for the next turn.
 pub(crate) async fn prune(control: &Control) -> Result<(), Error> {
     let audits = ops::audit::prune(control, PRUNE_ROWS_MAX).await?;
     let objects = ops::fleet::objects::prune(control).await?;

@@ -1,4 +1,4 @@
-//! Writes to the readers of news that were posted, some hundred accounts at a time.
+//! Queues mails to the readers of news, some hundred accounts at a time.
 
 use proxyxai_contract::id::AccountId;
 
@@ -11,10 +11,10 @@ use crate::{
 };
 
 const READERS_MAX: u64 = 500;
-/// Senders that are passed over in one step.
+/// The most senders that are skipped in one step.
 const RESTING_MAX: usize = 100;
 
-/// One step.
+/// Runs one step.
 pub(super) async fn write(control: &Control) -> Result<(), Error> {
     if !store::news::has_unmailed(control.store()).await? {
         return Ok(());
@@ -48,7 +48,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
         recipient,
         message: message.clone(),
     });
-    // Switched off meanwhile: nobody is written to.
+    // If mail was switched off meanwhile, no reader gets one.
     if settings.is_on() {
         store::mail::queue(&tx, control.now(), mails.collect()).await?;
     }
@@ -56,8 +56,8 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     tx.commit().await
 }
 
-/// The oldest news whose sender may be the cause of more mails now, that sender, and how many more. Others wait, and hold
-/// up nobody.
+/// The oldest news whose sender may cause more mails now, that sender, and how many more. Other senders wait without
+/// blocking it.
 async fn next(
     control: &Control,
     tx: &Tx,

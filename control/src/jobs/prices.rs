@@ -1,5 +1,4 @@
-//! Takes a public price list over, every so many hours when that is asked. It may take its time, so it is beside the
-//! other jobs.
+//! Merges a public price list every few hours, if that is set. It may take long, so it runs beside the other jobs.
 
 use std::time::Duration;
 
@@ -16,11 +15,11 @@ use crate::{
 };
 
 const JOB: &str = "prices";
-/// How often it is looked whether it is time.
+/// How often to check whether a run is due.
 const TICK_MS: u64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Works until it is told to stop.
+/// Runs until the shutdown.
 pub(crate) async fn run(control: Control, shutdown: &CancellationToken) {
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -36,7 +35,7 @@ pub(crate) async fn run(control: Control, shutdown: &CancellationToken) {
     }
 }
 
-/// One look: whether a list was asked for, and what came of it.
+/// Runs one step: if a list is set and due, loads it and returns the result.
 pub(super) async fn step(control: &Control) -> Result<Option<SyncOutcome>, Error> {
     let stored = store::settings::all(control.store()).await?;
     let value = |name| crate::publish::effective(stored.get(name), name, control.config());
@@ -65,14 +64,14 @@ pub(super) async fn step(control: &Control) -> Result<Option<SyncOutcome>, Error
     done.map(Some)
 }
 
-/// Whether it is this one's turn. Whoever finds that it is time takes the turn, whatever comes of it.
+/// Claims the turn if it is due. The turn is used up whatever its result.
 async fn claimed(control: &Control, hours: i64) -> Result<bool, Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
     let last = store::jobs::position(&tx, JOB).await?;
     let last = last.parse().map(Millis).ok();
     let next = last.map(|last| last.plus(hours.saturating_mul(HOUR_MS)));
-    // A clock that was set back must not put it off for long.
+    // A clock that was set back must not delay the next run for long.
     let due = next.is_none_or(|next| next <= now) || last.is_some_and(|last| last > now);
     if due {
         store::jobs::set_position(&tx, JOB, &now.0.to_string()).await?;

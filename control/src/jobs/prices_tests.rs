@@ -1,4 +1,4 @@
-//! What a schedule does with a price list.
+//! Tests of scheduled price lists.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     testing::{ROOT, World, everywhere},
 };
 
-/// Answers every request with a list in which `gpt-4o` costs this.
+/// A server whose list has this price for `gpt-4o`.
 async fn server(dollars: f64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -61,7 +61,7 @@ async fn a_list_is_taken_over_when_it_is_time_and_once() {
         }
         configure(world, &url, "6").await;
         let before = versions(world).await.len();
-        // Both ask at once, as two replicas do.
+        // Both run at once, as two replicas do.
         let (one, other) = tokio::join!(step(&world.control), step(&world.control));
         let both = [one.unwrap(), other.unwrap()];
         let loaded = both.iter().flatten().collect::<Vec<_>>();

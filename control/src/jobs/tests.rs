@@ -1,4 +1,4 @@
-//! What the background jobs queue, and for whom; sending itself is tested against a real server.
+//! What the background jobs queue, and for whom; sending is tested against a real server.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ async fn configure(world: &World, pairs: &[(&str, &str)]) {
 
 async fn switch_on(world: &World) {
     configure(world, &[("EMAIL_SMTP", "mail.example.com")]).await;
-    // The first look only notes where the ledger stands.
+    // The first step only stores the ledger's position.
     limit_alerts::tell(&world.control).await.unwrap();
 }
 
@@ -39,7 +39,7 @@ async fn spend(world: &World, sequence: u64, account: &Account, cost: f64) {
         .unwrap();
 }
 
-/// Mails of a kind, in the order they were queued.
+/// Mails of a kind, in the order in which they were queued.
 async fn of(world: &World, kind: &str) -> Vec<QueuedMail> {
     let mut all = mails(world.control.store()).await;
     all.retain(|mail| mail.kind == kind);
@@ -170,7 +170,7 @@ async fn accounts_with_one_bill_address_share_a_mail() {
         }
         bill_mail::write(&world.control).await.unwrap();
         assert!(of(world, "bill").await.is_empty());
-        // Half past midnight is too early for usage that came late.
+        // Half past midnight is too early: usage may still come late.
         world.clock.advance(DAY_MS / 2 + 1_800_000);
         bill_mail::write(&world.control).await.unwrap();
         assert!(of(world, "bill").await.is_empty());
@@ -184,7 +184,7 @@ async fn accounts_with_one_bill_address_share_a_mail() {
         assert_eq!(written[0].subject, "Usage 2026-11-01: $3");
         assert!(written[0].text.contains("anna (2)") && written[0].text.contains("bert (3)"));
         assert!(!written[0].text.contains("carl"));
-        // A clock that is set back bills nothing again, and a day without usage none.
+        // A clock that is set back bills nothing again, and a day without usage is not billed.
         world.clock.advance(-DAY_MS / 2);
         bill_mail::write(&world.control).await.unwrap();
         world.clock.advance(2 * DAY_MS);
@@ -224,7 +224,7 @@ async fn news_are_written_to_their_readers_once() {
         let carl = world.child(&by(&anna), "carl", 20.0).await;
         world.child(&by(&anna), "dora", 20.0).await;
         world.child(&ROOT, "bert", 20.0).await;
-        // Root knows this address; nobody has said that dora's is hers.
+        // Root set this address, so it is verified; dora's is not.
         let known = AccountChange {
             email: Some("carl@example.org".to_owned()),
             ..AccountChange::default()
@@ -328,7 +328,7 @@ async fn a_sender_beyond_its_rate_waits_and_holds_up_nobody() {
             "{}",
             first[0].text
         );
-        // Root's own, behind it, go out.
+        // Root's own news, queued behind them, go out.
         let new = NewsDraft {
             title: "all".to_owned(),
             content: "c".to_owned(),
@@ -354,7 +354,7 @@ async fn notices_and_bills_go_to_verified_addresses_only() {
         bill_mail::write(&world.control).await.unwrap();
         let anna = world.child(&ROOT, "anna", 100.0).await;
         let carl = world.child(&by(&anna), "carl", 20.0).await;
-        // Whoever has a key may enter any address for bills.
+        // Anyone with a key may enter any address for bills.
         let victim = AccountChange {
             billing_email: Some("victim@example.com".to_owned()),
             ..AccountChange::default()
@@ -455,7 +455,7 @@ async fn a_claimed_mail_is_nobody_elses_until_the_claim_runs_out() {
         settle(&first[2], untried).await;
         let later = claim(9, now.plus(1_000)).await;
         assert_eq!(later.len(), 3);
-        // The late word of whoever had it first counts for nothing.
+        // A late outcome of the sender that had it first is ignored.
         settle(&second[0], SendOutcome::Sent).await;
         let all = mails(control.store()).await;
         let states: Vec<_> = all
@@ -484,7 +484,7 @@ async fn senders_that_claim_at_the_same_time_get_different_mails() {
         for n in 0..12 {
             world.child(&ROOT, &format!("anna{n}"), 10.0).await;
         }
-        // What a second process would be: a control plane of its own over the same database.
+        // A second process: a control plane of its own over the same database.
         let other = Control::start(world.config.clone(), world.clock.clone())
             .await
             .unwrap();

@@ -1,4 +1,4 @@
-//! Accounts: what is asked to be done with them, and what is shown of them.
+//! Accounts: requests to create or change them, and what is shown of them.
 
 use std::num::NonZeroU32;
 
@@ -25,35 +25,35 @@ pub struct NewAccount {
     pub credit: Money,
     /// Defaults to the name.
     pub alias: Option<String>,
-    /// Takes bills.
+    /// Receives bills.
     pub billing_email: Option<String>,
-    /// Life of the opening card in millionths of a day; none means 365 days.
+    /// Lifetime of the opening card in millionths of a day; `None` means 365 days.
     pub days_micros: Option<i64>,
-    /// Everything that may also be changed later: rates, limits, access lists (edit grammar) and so on.
-    /// Its `name`, `email`, `alias`, `billing_email` and `credit` are not looked at.
+    /// Everything that may be changed later too: rates, limits, access lists (edit grammar) and so on. Its `name`,
+    /// `email`, `alias`, `billing_email` and `credit` are ignored.
     pub change: AccountChange,
 }
 
-/// Changes of an account; none leaves a field as it is.
+/// Changes of an account. `None` leaves a field as it is.
 #[derive(Debug, Default, Clone)]
 pub struct AccountChange {
-    /// Equal to the identifier it is addressed by: ignored.
+    /// Ignored if equal to the identifier in the request.
     pub name: Option<String>,
     /// Unique address.
     pub email: Option<String>,
     /// Display name.
     pub alias: Option<String>,
-    /// Takes bills.
+    /// Receives bills.
     pub billing_email: Option<String>,
     /// Support picture.
     pub qr_code: Option<String>,
-    /// False stops the key.
+    /// False disables the account's client keys.
     pub enabled: Option<bool>,
-    /// True stops the key.
+    /// True disables the account's client keys.
     pub suspended: Option<bool>,
     /// Grant (positive) or deduction (negative), in the child's units.
     pub credit: Option<Money>,
-    /// Life of the card, in millionths of a day.
+    /// Lifetime of the card, in millionths of a day.
     pub days_micros: Option<i64>,
     /// Note on the card.
     pub reference: Option<String>,
@@ -69,21 +69,21 @@ pub struct AccountChange {
     pub rates: Option<Multiplier>,
     /// Root only.
     pub factor: Option<Multiplier>,
-    /// Month's cap.
+    /// The month's limit.
     pub hard_limit: Option<Money>,
-    /// Month's mark.
+    /// The month's use above which the account gets a mail.
     pub soft_limit: Option<Money>,
-    /// Step by which the cap rises.
+    /// The step by which the month's limit rises.
     pub auto_quota: Option<Money>,
-    /// How many children there may be.
+    /// Maximum number of children.
     pub child_limit: Option<u64>,
     /// Windows.
     pub limits: RateLimitsChange,
-    /// How many calls may be open at once, 0 for as many as the setting says.
+    /// Maximum number of open calls; 0 means as many as the setting allows.
     pub calls_max: Option<i64>,
-    /// Replaces the limits by model, a JSON object; empty removes them.
+    /// Replaces the limits by model. A JSON object; an empty text removes them.
     pub model_limits: Option<String>,
-    /// Edit of the list, as `AllowList::edited` takes it.
+    /// Edit of the list, as `AllowList::edited` accepts it.
     pub allow_ips: Option<String>,
     /// Edit of the list.
     pub allow_models: Option<String>,
@@ -101,7 +101,7 @@ pub struct AccountChange {
     pub model_failover: Option<String>,
 }
 
-/// Changes of windows; none leaves one as it is.
+/// Changes of rate limits. `None` leaves one as it is.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct RateLimitsChange {
     /// Requests per minute.
@@ -118,27 +118,27 @@ pub struct RateLimitsChange {
     pub tpd: Option<u64>,
 }
 
-/// Which accounts to list.
+/// The accounts to list.
 #[derive(Clone, Debug, Default)]
 pub struct AccountFilter {
-    /// Direct children only, or all descendants.
+    /// All descendants, or direct children only.
     pub descendants: bool,
     /// Identifier of one account: id, name, email or DNA.
     pub identifier: Option<String>,
-    /// Only the account at this place and those below it.
+    /// Only this account and its descendants.
     pub subtree: Option<String>,
-    /// Only those whose name or address begins like this in any case, and the one with this id.
+    /// Only accounts whose name or address begins like this in any case, and the one with this id.
     pub search: Option<String>,
-    /// Only these.
+    /// Only accounts with these labels.
     pub labels: AccountLabels,
-    /// Which comes first.
+    /// Their order.
     pub order: SortOrder,
 }
 
-/// What calls of an account have to pass, of its own and of the accounts above it.
+/// The restrictions on an account's calls: its own and those of the accounts above it.
 #[derive(Debug, Clone)]
 pub struct EffectiveRestrictions {
-    /// Lists of addresses; each has to let a call in.
+    /// Address lists; each has to allow the call.
     pub ips: Vec<String>,
     /// Lists of models.
     pub models: Vec<String>,
@@ -146,20 +146,20 @@ pub struct EffectiveRestrictions {
     pub levels: Vec<String>,
     /// Lists of paths.
     pub resources: Vec<String>,
-    /// The smallest of a month.
+    /// The smallest month's limit.
     pub hard_limit: Option<Money>,
-    /// The fewest calls open at once.
+    /// The smallest limit on open calls.
     pub calls_max: Option<NonZeroU32>,
-    /// Whether one of them is switched off or suspended.
+    /// Whether the account or one above it is disabled or suspended.
     pub suspended: bool,
 }
 
-/// An account as its ancestors and itself may see it.
+/// An account as it and its ancestors may see it.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// Its id.
     pub id: AccountId,
-    /// None for root.
+    /// `None` for root.
     pub parent: Option<AccountId>,
     /// Ids from root to itself, `.1.42.`.
     pub dna: String,
@@ -169,13 +169,13 @@ pub struct Account {
     pub email: String,
     /// Display name.
     pub alias: String,
-    /// Takes bills.
+    /// Receives bills.
     pub billing_email: String,
     /// Support picture.
     pub qr_code: String,
-    /// Tail of the client key.
+    /// The last characters of the client key.
     pub partial_key: String,
-    /// Names the client key without telling anything of it.
+    /// Identifies the client key without revealing any of it.
     pub public_key: String,
     /// Pool.
     pub level: Level,
@@ -187,43 +187,43 @@ pub struct Account {
     pub tier: i32,
     /// Price multiplier.
     pub rates: Multiplier,
-    /// Price multiplier of root's.
+    /// Price multiplier that only root sets.
     pub factor: Multiplier,
     /// Ordered by expiry.
     pub cards: Vec<Card>,
-    /// Cards less debt.
+    /// The sum of the cards less debt.
     pub balance: Money,
-    /// Latest movement by hand.
+    /// The latest grant or deduction.
     pub credit_granted: Money,
     /// All-time charges.
     pub credit_used: Money,
     /// All-time answered calls.
     pub requests: u64,
-    /// Month's cap; none means no limit.
+    /// The month's limit; `None` means no limit.
     pub hard_limit: Option<Money>,
-    /// Month's mark.
+    /// The month's use above which the account gets a mail.
     pub soft_limit: Option<Money>,
-    /// Step by which the cap rises.
+    /// The step by which the month's limit rises.
     pub auto_quota: Money,
     /// Windows.
     pub limits: RateLimits,
-    /// Own limits by model.
+    /// The account's own limits by model.
     pub model_limits: ModelLimits,
-    /// Calls that may be open at once; none means as many as the setting says.
+    /// Maximum number of open calls; `None` means as many as the setting allows.
     pub calls_max: Option<NonZeroU32>,
     /// Access lists.
     pub access: AccessLists,
-    /// Own routing rules.
+    /// The account's own routing rules.
     pub routing: RoutingRules,
-    /// Living direct children.
+    /// Direct children that are not deleted.
     pub children: u64,
-    /// How many there may be.
+    /// Maximum number of children.
     pub child_limit: u64,
-    /// False when its key is stopped.
+    /// False disables its client keys.
     pub enabled: bool,
-    /// True when its key is stopped, too.
+    /// True disables its client keys as well.
     pub suspended: bool,
-    /// What is known of its addresses.
+    /// Which of its addresses are verified.
     pub addresses: VerifiedAddresses,
     /// When it was created.
     pub created: Millis,
@@ -231,7 +231,7 @@ pub struct Account {
     pub updated: Millis,
 }
 
-/// Since when, and by whose word, an account's addresses are known to be its own; none where they are not.
+/// When and by whom the addresses of an account were verified; `None` if they were not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifiedAddresses {
     /// Of `Email`.
@@ -240,26 +240,26 @@ pub struct VerifiedAddresses {
     pub billing: Option<AddressVerification>,
 }
 
-/// An address is known to be its account's.
+/// The verification of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressVerification {
-    /// Since when.
+    /// When it was verified.
     pub at: Millis,
-    /// By whose word.
+    /// Who verified it.
     pub by: VerifiedBy,
 }
 
-/// By whose word an address is its account's.
+/// Who verified an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifiedBy {
     /// Root entered it.
     Root,
-    /// Somebody who reads its mail followed a link.
+    /// A reader of its mail followed a link.
     Link,
 }
 
 impl VerifiedBy {
-    /// In one word.
+    /// The stored and shown form.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -269,21 +269,21 @@ impl VerifiedBy {
 }
 
 impl Account {
-    /// Whether its own key is in use, as far as its ancestors let it.
+    /// Whether its own key is enabled, regardless of its ancestors.
     pub const fn is_active(&self) -> bool {
         self.enabled && !self.suspended
     }
 }
 
-/// Answer to creating, changing or deleting an account.
+/// The result of creating, changing or deleting an account.
 #[derive(Debug)]
 pub struct AccountChangeResult {
     /// The account after the change (before it, when deleted).
     pub account: Account,
     /// The caller after the change.
     pub operator: Account,
-    /// What the caller got back, in the caller's units; zero unless deleted.
+    /// The credit returned to the caller, in the caller's units; zero unless deleted.
     pub refund: Money,
-    /// What stays with its calls under way, in the caller's units. What they do not cost comes back later.
+    /// Credit still held by in-flight calls, in the caller's units. The part that they do not cost is returned later.
     pub pending: Money,
 }

@@ -2,12 +2,12 @@
 
 use proxyxai_contract::clock::Millis;
 
-/// Which audit records to list; none means all.
+/// The audit records to list; `None` means all.
 #[derive(Debug, Default)]
 pub struct AuditFilter {
     /// `add_user`, `update_key` and so on.
     pub action: Option<String>,
-    /// Id of what was changed.
+    /// Id of the changed object.
     pub target: Option<i64>,
     /// `success`.
     pub status: Option<String>,
@@ -18,21 +18,21 @@ pub struct AuditFilter {
 pub struct AuditRecord {
     /// Ascending with time.
     pub id: i64,
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// Who did it.
+    /// The account that made the change.
     pub operator: i64,
     /// The operator's name at that time.
     pub operator_name: String,
-    /// Where the operator asked from; empty when not known.
+    /// The operator's address; empty if unknown.
     pub address: String,
     /// `user`, `key`, `config` or `news`.
     pub kind: String,
-    /// Id of what was changed; none for settings and what is meant for all.
+    /// Id of the changed object; `None` for settings and for news to all.
     pub target: Option<i64>,
     /// Its name at that time.
     pub target_name: String,
-    /// How it ended.
+    /// The outcome.
     pub status: String,
     /// JSON: every changed field with `before` and `after`, secrets masked.
     pub details: String,

@@ -1,4 +1,4 @@
-//! What accounts used, by day and model and by account.
+//! Use by day and model, and by account.
 
 use jiff::civil::Date;
 use proxyxai_contract::id::AccountId;
@@ -8,7 +8,7 @@ use super::{AccountLabels, Listing, UsageTotals};
 /// Totals of one day and model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DayTotals {
-    /// Which day.
+    /// The day.
     pub day: Date,
     /// Billed model.
     pub model: String,
@@ -19,7 +19,7 @@ pub struct DayTotals {
 /// Totals of one account.
 #[derive(Debug, Clone)]
 pub struct AccountTotals {
-    /// Whose.
+    /// The account's id.
     pub id: AccountId,
     /// Its name.
     pub name: String,
@@ -29,22 +29,22 @@ pub struct AccountTotals {
     pub totals: UsageTotals,
 }
 
-/// Whose use a bill is about; by default all below the caller.
+/// The accounts of a bill; all below the caller by default.
 #[derive(Debug, Clone, Default)]
 pub struct BillFilter {
     /// Identifier of one account: id, name, email or DNA.
     pub account: Option<String>,
-    /// Only these.
+    /// Only accounts with these labels.
     pub labels: AccountLabels,
 }
 
-/// What accounts below the caller used over some days.
+/// The use of the accounts below the caller over some days.
 #[derive(Debug, Clone)]
 pub struct Bill {
     /// By day, and by model inside a day. Days without use are left out.
     pub days: Vec<DayTotals>,
-    /// All of it.
+    /// The total of all days.
     pub total: UsageTotals,
-    /// One page of the accounts that used anything, dearest first.
+    /// One page of the accounts with any use, dearest first.
     pub accounts: Listing<AccountTotals>,
 }

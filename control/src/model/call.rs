@@ -1,4 +1,4 @@
-//! A list of calls: which of them, from where on, and what a row of it is.
+//! A list of calls: filters, cursors and rows.
 
 use std::ops::RangeInclusive;
 
@@ -10,99 +10,99 @@ use proxyxai_contract::{
 
 use super::PostedUsage;
 
-/// Which statuses.
+/// Filters by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusFilter {
-    /// This one.
+    /// This status.
     One(u16),
-    /// All of a hundred, by its first digit.
+    /// All statuses with this first digit.
     Class(u16),
 }
 
-/// Which models, of those that calls ask for and those that answer.
+/// Filters by model: the one a call asked for, or the one that served it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelFilter {
-    /// This one.
+    /// This model.
     Named(String),
-    /// All that begin like this.
+    /// All models that begin like this.
     Beginning(String),
 }
 
-/// Which client key of its account a call was made with.
+/// Filters by the client key that a call was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKeyFilter {
-    /// The first.
+    /// The account's first key.
     First,
-    /// This one.
+    /// This further key.
     Further(ClientKeyId),
 }
 
-/// Which calls to list; none means all.
+/// The calls to list; `None` means all.
 #[derive(Debug, Clone, Default)]
 pub struct CallFilter {
-    /// Whose, and of all below it. None means the caller.
+    /// The account whose calls are listed, with all below it. `None` means the caller.
     pub account: Option<String>,
-    /// Without those below it.
+    /// Leaves out the accounts below it.
     pub alone: bool,
-    /// Asked for or used.
+    /// The model asked for or used.
     pub model: Option<ModelFilter>,
     /// On this upstream key.
     pub key: Option<KeyId>,
     /// With this client key.
     pub client_key: Option<ClientKeyFilter>,
-    /// Answered with this.
+    /// With this status.
     pub status: Option<StatusFilter>,
-    /// The one with this id.
+    /// The call with this id.
     pub request_id: Option<String>,
-    /// Begun at this moment or later.
+    /// Calls that began at this moment or later.
     pub start: Option<Millis>,
-    /// Begun at this moment or before.
+    /// Calls that began at this moment or before.
     pub end: Option<Millis>,
 }
 
-/// Which part of a list is asked for.
+/// The part of a list to return.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PageCursor {
     /// The latest.
     #[default]
     Latest,
-    /// Those that come after a page, by its `next`.
+    /// The calls after a page, by the page's `next`.
     Before(String),
-    /// Those that were posted since, by a `latest`.
+    /// The calls posted since a page, by the page's `latest`.
     After(String),
 }
 
 /// A row of the list.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// What was posted of it.
+    /// The posted record.
     pub usage: PostedUsage,
-    /// Whose it is; empty where the account is not there.
+    /// Name of the account; empty if the account is gone.
     pub account_name: String,
-    /// For root alone; empty where the key is gone.
+    /// Name of the upstream key, for root alone; empty if the key is gone.
     pub key_name: Option<String>,
-    /// Of the further client key that it was made with; empty for the account's first.
+    /// Name of the further client key that it was made with; empty for the account's first.
     pub client_key_name: String,
 }
 
 /// A page of a list.
 #[derive(Debug, Clone)]
 pub struct CallPage {
-    /// The latest first.
+    /// Latest first.
     pub calls: Vec<Call>,
-    /// Where to go on, when there may be more.
+    /// The cursor of the next page, if there may be one.
     pub next: Option<String>,
-    /// From where on calls are new.
+    /// The cursor for calls that are posted later.
     pub latest: String,
 }
 
-// === impl MadeWith ===
+// === impl ClientKeyFilter ===
 
 impl ClientKeyFilter {
-    /// Reads an id; 0 means the first.
+    /// Reads an id; 0 means the first key.
     ///
     /// # Errors
-    /// When it is negative.
+    /// Errors if it is negative.
     pub fn of(id: i64) -> Result<Self, Invalid> {
         match id {
             0 => Ok(Self::First),
@@ -111,13 +111,13 @@ impl ClientKeyFilter {
     }
 }
 
-// === impl CallsFrom ===
+// === impl PageCursor ===
 
 impl PageCursor {
-    /// By the one cursor that is given, if any.
+    /// Takes the one cursor that is given, if any.
     ///
     /// # Errors
-    /// When both are.
+    /// Errors if both are given.
     pub fn of(before: Option<String>, after: Option<String>) -> Result<Self, Invalid> {
         match (before, after) {
             (Some(_), Some(_)) => Err(Invalid::new("after", "cannot be with before")),
@@ -128,13 +128,13 @@ impl PageCursor {
     }
 }
 
-// === impl StatusOf ===
+// === impl StatusFilter ===
 
 impl StatusFilter {
     /// Reads `429` or `4xx`.
     ///
     /// # Errors
-    /// When it is neither.
+    /// Errors if it is neither.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let is_status =
             |text: &str| text.len() == 3 && matches!(text.as_bytes(), [b'1'..=b'5', ..]);
@@ -146,7 +146,7 @@ impl StatusFilter {
         found.filter(|_| is_status(text)).ok_or_else(bad)
     }
 
-    /// First and last.
+    /// The first and last status.
     pub(crate) fn range(self) -> RangeInclusive<u16> {
         match self {
             Self::One(status) => status..=status,
@@ -158,13 +158,13 @@ impl StatusFilter {
     }
 }
 
-// === impl ModelOf ===
+// === impl ModelFilter ===
 
 impl ModelFilter {
-    /// Reads a name, or a beginning of names with `*` after it; none for all.
+    /// Reads a name, or a prefix followed by `*`. Returns `None` for all models.
     ///
     /// # Errors
-    /// When the sign stands elsewhere.
+    /// Errors if `*` stands elsewhere.
     pub fn parse(text: &str) -> Result<Option<Self>, Invalid> {
         let found = match text.strip_suffix('*') {
             Some("") => return Ok(None),
@@ -178,7 +178,7 @@ impl ModelFilter {
         Ok(Some(found))
     }
 
-    /// The text without the sign.
+    /// The text without `*`.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Named(text) | Self::Beginning(text) => text,

@@ -1,4 +1,4 @@
-//! Client keys that an account has beside its first one.
+//! The further client keys of an account.
 
 use proxyxai_contract::{
     access::ModelList,
@@ -7,72 +7,72 @@ use proxyxai_contract::{
     money::Money,
 };
 
-/// A further client key. Its secret is shown when it is made, and never again.
+/// A further client key. Its secret is shown only when it is created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientKeyInfo {
     /// Its id.
     pub id: ClientKeyId,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub account: AccountId,
     /// Unique among the account's keys, in any case.
     pub name: String,
     /// The last characters of the secret.
     pub partial_key: String,
-    /// False refuses it.
+    /// False disables it.
     pub enabled: bool,
-    /// From when on it is refused; none means never.
+    /// The moment from which it is refused; `None` means never.
     pub expires: Option<Millis>,
-    /// What its calls may cost in all; none means as much as the account may.
+    /// The most that its calls may cost in total; `None` means as much as the account may spend.
     pub credit_limit: Option<Money>,
-    /// Requests per minute; none means as many as the account may.
+    /// Requests per minute; `None` means as many as the account may make.
     pub rpm: Option<u64>,
-    /// Models that may be asked for with it.
+    /// Models that it may ask for.
     pub models: ModelList,
     /// What its calls have cost, in the account's units.
     pub credit_used: Money,
     /// Answered calls.
     pub requests: u64,
-    /// When its latest call began, as far as that is posted.
+    /// When its latest posted call began.
     pub used: Option<Millis>,
-    /// When it was made.
+    /// When it was created.
     pub created: Millis,
     /// When it was last changed.
     pub updated: Millis,
 }
 
-/// A further client key that is to be.
+/// A further client key to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewClientKey {
     /// Its name.
     pub name: String,
-    /// What else is not as usual.
+    /// Everything that differs from the defaults.
     pub change: ClientKeyChange,
 }
 
-/// What is to change of a further client key; none leaves it as it is.
+/// Changes of a further client key. `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct ClientKeyChange {
     /// Another name.
     pub name: Option<String>,
-    /// Whether it counts.
+    /// Whether it is enabled.
     pub enabled: Option<bool>,
-    /// Until when.
+    /// When it expires.
     pub expires: Option<Expiry>,
-    /// 0 takes the limit away.
+    /// 0 removes the limit.
     pub credit_limit: Option<Money>,
-    /// 0 takes the limit away.
+    /// 0 removes the limit.
     pub rpm: Option<u64>,
     /// Models in the grammar of an account's access lists.
     pub allow_models: Option<String>,
 }
 
-/// When a key comes to its end.
+/// When a key expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Never.
     Never,
     /// At this moment.
     At(Millis),
-    /// So many millionths of a day from now.
+    /// This many millionths of a day from now.
     In(i64),
 }

@@ -2,17 +2,17 @@
 
 use proxyxai_contract::{clock::Millis, money::Money};
 
-/// A piece of credit with an end.
+/// Credit with an expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
     /// Face value.
     pub amount: Money,
-    /// What is left of it.
+    /// The credit left on it.
     pub balance: Money,
     /// A note; may be empty.
     pub reference: String,
     /// When it was granted.
     pub granted: Millis,
-    /// The first moment at which it is worth nothing.
+    /// The first moment at which it has expired.
     pub expires: Millis,
 }

@@ -1,4 +1,4 @@
-//! What calls earn: what customers pay for them beside what they cost whoever runs the gateway.
+//! Earnings: what customers pay for calls beside what the calls cost the operator.
 
 use jiff::civil::Date;
 use proxyxai_contract::{
@@ -8,23 +8,23 @@ use proxyxai_contract::{
 
 use super::{DateRange, Listing, SpentTokens, UsageTotals};
 
-/// What some calls earn, in dollars.
+/// The earnings of some calls, in dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Earning {
     /// Answered calls.
     pub requests: u64,
     /// Their tokens.
     pub tokens: SpentTokens,
-    /// What was charged for them, brought from each account's units to dollars.
+    /// Charges, converted from each account's units to dollars.
     pub cost: Money,
     /// What they cost the operator.
     pub expense: Money,
-    /// What keys that are paid by the month cost meanwhile.
+    /// The share of keys that are paid by the month.
     pub flat: Money,
 }
 
 impl Earning {
-    /// What is left.
+    /// Cost less all expenses.
     pub const fn margin(&self) -> Money {
         let Self {
             requests: _,
@@ -33,7 +33,7 @@ impl Earning {
             expense,
             flat,
         } = self;
-        // Saturating, so as not to fail over a sum of billions.
+        // Saturating, so that a sum of billions cannot fail.
         Money::from_nanos(
             cost.nanos()
                 .saturating_sub(expense.nanos())
@@ -41,7 +41,7 @@ impl Earning {
         )
     }
 
-    /// Takes in others.
+    /// Adds others.
     pub(crate) fn add(&mut self, other: &Self) {
         let Self {
             requests,
@@ -58,16 +58,16 @@ impl Earning {
     }
 }
 
-/// What totals of earnings are kept by.
+/// The dimensions by which earnings are stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EarningKey {
-    /// Who called.
+    /// The account that called.
     pub account: AccountId,
-    /// When.
+    /// The day of the call.
     pub day: Date,
-    /// The key that answered.
+    /// The upstream key that answered.
     pub key: Option<KeyId>,
-    /// Its provider then.
+    /// The provider of that key at that time.
     pub provider: String,
     /// Billed model.
     pub model: String,
@@ -75,7 +75,7 @@ pub struct EarningKey {
     pub level: Level,
 }
 
-/// What earnings are told by.
+/// The dimensions by which earnings can be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EarningDimension {
     /// Key that answered.
@@ -93,7 +93,7 @@ pub enum EarningDimension {
 }
 
 impl EarningDimension {
-    /// All, as they are written.
+    /// All dimensions with their text forms.
     pub const NAMES: [(&'static str, Self); 6] = [
         ("key", Self::Key),
         ("provider", Self::Provider),
@@ -103,51 +103,51 @@ impl EarningDimension {
         ("level", Self::Level),
     ];
 
-    /// Reads one.
+    /// Reads the text form.
     pub fn parse(name: &str) -> Option<Self> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name);
         found.map(|(_, by)| *by)
     }
 
-    /// As it is written.
+    /// The text form.
     pub fn name(self) -> &'static str {
         let found = Self::NAMES.iter().find(|(_, by)| *by == self);
         found.map_or("", |(name, _)| name)
     }
 }
 
-/// Which earnings are asked for.
+/// The earnings to list.
 #[derive(Debug, Clone, Default)]
 pub struct EarningFilter {
-    /// Of this account alone: id, name, email or DNA.
+    /// Of this account only: id, name, email or DNA.
     pub account: Option<String>,
-    /// On this key alone.
+    /// On this key only.
     pub key: Option<KeyId>,
-    /// At this provider alone.
+    /// At this provider only.
     pub provider: Option<String>,
-    /// Of this model alone.
+    /// Of this model only.
     pub model: Option<String>,
 }
 
-/// Earnings of one value of what they are told by.
+/// Earnings for one value of a dimension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarningRow {
     /// The value: an id, a name or a day.
     pub of: String,
     /// Name of an account or a key; empty for others.
     pub name: String,
-    /// What it earned.
+    /// Its earnings.
     pub earning: Earning,
 }
 
 /// Earnings over some days.
 #[derive(Debug, Clone)]
 pub struct EarningsReport {
-    /// Which days.
+    /// The days.
     pub days: DateRange,
-    /// A page of every value that earned or cost anything, by what it costs, dearest first; days in their order.
+    /// A page of the values that earned or cost anything, by cost, dearest first; days in chronological order.
     pub rows: Listing<EarningRow>,
-    /// All of it, with what keys cost by the month.
+    /// The total, including keys that are paid by the month.
     pub total: Earning,
 }
 
@@ -156,6 +156,6 @@ pub struct EarningsReport {
 pub struct TagTotals {
     /// The tag.
     pub tag: String,
-    /// What was used under it.
+    /// Its totals.
     pub totals: UsageTotals,
 }

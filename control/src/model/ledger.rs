@@ -1,4 +1,4 @@
-//! Whether the books balance, and if not, where.
+//! Whether the ledger balances, and where it does not.
 
 use std::fmt;
 
@@ -6,78 +6,78 @@ use proxyxai_contract::{clock::Millis, money::Money};
 
 use super::DateRange;
 
-/// What recomputing the books found.
+/// The result of recomputing the ledger.
 #[derive(Debug, Clone)]
 pub struct LedgerVerification {
     /// Accounts, deleted ones included.
     pub accounts: u64,
     /// Movements of money.
     pub entries: u64,
-    /// Raw usage records.
+    /// Usage records.
     pub records: u64,
-    /// The ledger by book.
+    /// Totals by book.
     pub totals: Vec<BookTotal>,
-    /// First difference, if any.
+    /// The first difference, if any.
     pub difference: Option<LedgerDifference>,
-    /// How many usage records were set aside because they could not be posted.
+    /// How many usage records were quarantined because they could not be posted.
     pub quarantined: u64,
-    /// The latest of them.
+    /// The latest quarantined records.
     pub latest_quarantined: Vec<QuarantinedRecord>,
-    /// Work that ends after its call and is yet to be paid: how much of it, and what is set aside for it.
+    /// Work that outlives its call and is not yet charged: how many items, and the credit reserved for them.
     pub pending: (u64, Money),
 }
 
 /// A usage record that could not be posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedRecord {
-    /// Data plane that reported it.
+    /// The data plane that reported it.
     pub node: String,
-    /// Start of its spool.
+    /// The epoch of its spool.
     pub epoch: u64,
-    /// Position in it.
+    /// Its position in the spool.
     pub sequence: u64,
-    /// Whose it says that it is.
+    /// The account that it names.
     pub account: Option<i64>,
     /// The call's `x-request-id`.
     pub request_id: String,
     /// Why it could not be posted.
     pub reason: String,
-    /// When it was set aside.
+    /// When it was quarantined.
     pub at: Millis,
 }
 
-/// What the ledger says of one kind of book.
+/// The total of one kind of book.
 #[derive(Debug, Clone)]
 pub struct BookTotal {
-    /// Its name; the books of all accounts count as one.
+    /// Name of the book; those of all accounts count as one.
     pub book: String,
-    /// How many postings it has.
+    /// Number of postings.
     pub postings: u64,
     /// Their sum.
     pub amount: Money,
 }
 
-/// Two numbers that ought to be one.
+/// Two numbers that should be equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerDifference {
-    /// The entry concerned, if it is one.
+    /// The entry, if the difference is in one.
     pub entry: Option<i64>,
-    /// The account concerned, if it is one.
+    /// The account, if the difference is in one.
     pub account: Option<i64>,
-    /// The ledger's book, if it is a whole one.
+    /// The book, if the difference is in a whole book.
     pub book: String,
-    /// What was recomputed.
+    /// The number that was recomputed.
     pub what: String,
-    /// What it is.
+    /// Its value.
     pub found: String,
-    /// What says otherwise.
+    /// The source of the expected value.
     pub against: &'static str,
-    /// What it ought to be.
+    /// The expected value.
     pub expected: String,
 }
 
 impl LedgerVerification {
-    /// Postings read.
+    /// The number of postings that were read.
     pub fn postings(&self) -> u64 {
         let counts = self.totals.iter().map(|total| total.postings);
         counts.fold(0, u64::saturating_add)
@@ -105,14 +105,15 @@ impl fmt::Display for LedgerDifference {
     }
 }
 
-/// Which postings to list.
+/// The postings to list.
 #[derive(Debug, Default, Clone)]
 pub struct LedgerFilter {
-    /// Identifier of the account whose books are asked for; none means all books for root, and one's own for others.
+    /// Identifier of the account whose books are listed. `None` means all books for root, and the caller's own for
+    /// others.
     pub account: Option<String>,
     /// Only those of entries with this reason.
     pub reason: Option<String>,
-    /// Only those that were written on these days.
+    /// Only those written on these days.
     pub days: Option<DateRange>,
 }
 
@@ -125,16 +126,16 @@ pub struct LedgerLine {
     pub entry: i64,
     /// When it was written.
     pub at: Millis,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub reason: String,
-    /// What it belongs to.
+    /// What the entry refers to.
     pub reference: String,
-    /// Where the money is, or went.
+    /// The book that the amount was posted to.
     pub book: String,
-    /// Whose, for the books of an account.
+    /// The account, for the books of an account.
     pub account: Option<i64>,
     /// Name of that account; empty without one.
     pub name: String,
-    /// How much came (positive) or went.
+    /// The amount; positive if money came in.
     pub amount: Money,
 }

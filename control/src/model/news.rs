@@ -2,10 +2,10 @@
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
-/// For whom news are.
+/// The readers of a news item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewsScope {
-    /// Everybody.
+    /// All accounts.
     System,
     /// One account.
     Account,
@@ -13,14 +13,14 @@ pub enum NewsScope {
     Group,
 }
 
-/// News to be posted.
+/// A news item to be posted.
 #[derive(Debug, Default)]
 pub struct NewsDraft {
     /// One line.
     pub title: String,
     /// May have several lines.
     pub content: String,
-    /// How long it is shown; none means 7 days for everybody, 32 for a target.
+    /// How many days it is shown; `None` means 7 for all accounts, and 32 for a target.
     pub days: Option<i64>,
 }
 
@@ -29,11 +29,11 @@ pub struct NewsDraft {
 pub struct NewsItem {
     /// Ascending with time.
     pub id: i64,
-    /// For whom.
+    /// The readers.
     pub scope: NewsScope,
-    /// Whose words they are.
+    /// The account that posted it.
     pub author: AccountId,
-    /// What that account is called.
+    /// The name of that account.
     pub author_name: String,
     /// One line.
     pub title: String,
@@ -41,25 +41,25 @@ pub struct NewsItem {
     pub content: String,
     /// When it was posted.
     pub created: Millis,
-    /// From when on it is hidden.
+    /// The moment from which it is hidden.
     pub expires: Millis,
 }
 
-/// News with whom they are for.
+/// A news item with its target.
 #[derive(Debug, Clone)]
 pub struct PostedNews {
     /// The news.
     pub news: NewsItem,
-    /// As they are addressed: empty for everybody, an id, or the DNA of an account.
+    /// The target: empty for all accounts, an id, or the DNA of an account.
     pub target: String,
-    /// Name of that account; empty for everybody, and where it is gone.
+    /// Name of that account; empty for all accounts, or if the account is gone.
     pub target_name: String,
 }
 
-/// What an account has to read, newest first.
+/// The news for an account, newest first.
 #[derive(Debug, Default)]
 pub struct NewsBoard {
-    /// For everybody.
+    /// For all accounts.
     pub system: Vec<NewsItem>,
     /// For this account.
     pub user: Vec<NewsItem>,

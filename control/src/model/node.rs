@@ -12,32 +12,32 @@ use proxyxai_contract::{
 pub struct Node {
     /// Its name.
     pub name: NodeName,
-    /// Its spool.
+    /// The epoch of its spool.
     pub epoch: u64,
     /// Its program version.
     pub version: String,
-    /// Whether it watches now.
+    /// Whether it watches the configuration now.
     pub connected: bool,
-    /// What it runs on.
+    /// The revision it runs on.
     pub applied: Revision,
-    /// What it could not use.
+    /// Items that it could not use.
     pub rejections: Vec<RejectedItem>,
-    /// When it was last heard.
+    /// When control last heard from it.
     pub seen: Millis,
-    /// Credit that it may spend without asking.
+    /// Credit it may spend without asking.
     pub leased: NodeLeases,
 }
 
-/// What a data plane has on lease.
+/// The credit that a data plane has on lease.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NodeLeases {
     /// How many accounts' credit.
     pub accounts: u64,
-    /// All of it, in the accounts' own units.
+    /// The sum, in each account's own units.
     pub amount: Money,
 }
 
-/// Which data planes to list.
+/// The data planes to list.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct NodeFilter {
     /// Only those that watch now, or only those that do not.

@@ -1,4 +1,4 @@
-//! Versions of the price table, and pricing usage anew.
+//! Versions of the price table, and pricing stored usage anew.
 
 use std::collections::BTreeMap;
 
@@ -13,93 +13,93 @@ use crate::prices::diff::PriceChange;
 pub struct PriceVersion {
     /// Unique name; usage records carry it.
     pub version: String,
-    /// When it comes into force, unless a later one of the same moment replaces it.
+    /// When it comes into force, unless a version created later has the same moment.
     pub valid_from: Millis,
-    /// Whether its table is the one that ships.
+    /// Whether its table is the built-in one.
     pub source: PriceSource,
-    /// Why it was made.
+    /// Why it was created.
     pub note: String,
     /// The whole table, as JSON.
     pub text: String,
-    /// What `PRICING` lays over it; may be empty.
+    /// The overrides from `PRICING`; may be empty.
     pub overrides: String,
-    /// When it was made.
+    /// When it was created.
     pub created: Millis,
-    /// By whom; none for the program itself.
+    /// The account that created it; `None` for the program itself.
     pub created_by: Option<AccountId>,
 }
 
-/// What to price anew.
+/// The usage to price anew.
 #[derive(Debug, Clone)]
 pub struct RerateRequest {
     /// Days on which the calls began.
     pub days: DateRange,
     /// Identifier of one account; none means all.
     pub account: Option<String>,
-    /// Version to price with; none means, for each call, the one in force when it began.
+    /// The version to price with. `None` means the one in force when each call began.
     pub version: Option<String>,
-    /// Whether nothing is posted.
+    /// True posts nothing.
     pub dry_run: bool,
 }
 
-/// What pricing anew found.
+/// The result of pricing anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RerateResult {
     /// Records looked at.
     pub records: u64,
-    /// Records left alone, since no version or no price was there for them.
+    /// Records left unchanged because they had no version or no price.
     pub unpriced: u64,
-    /// Records that changed, and by how much in the account's units, by account.
+    /// By account: the number of records that changed, and by how much in the account's units.
     pub corrections: BTreeMap<AccountId, (u64, Money)>,
 }
 
-/// A public list laid over the prices in force; nothing is loaded.
+/// A public list merged into the prices in force. Nothing is loaded.
 #[derive(Debug)]
 pub struct ImportedPrices {
-    /// The version that it was laid over.
+    /// The version that it was merged into.
     pub over: String,
     /// The table, as JSON.
     pub text: String,
-    /// What loading it would change.
+    /// The changes that loading it would bring.
     pub changes: Vec<PriceChange>,
-    /// What of that moves too far to be loaded without a look.
+    /// Changes that are too large to be loaded without review.
     pub objections: Vec<String>,
-    /// Models that are new.
+    /// New models.
     pub added: Vec<String>,
-    /// Models that the list does not have although it has others of their provider.
+    /// Models missing from the list although it has others of their provider.
     pub gone: Vec<String>,
-    /// How many models were read.
+    /// Number of models read.
     pub read: usize,
-    /// Entries that were left out, by their mode.
+    /// Entries left out, by mode.
     pub skipped: BTreeMap<String, usize>,
 }
 
-/// A model that was called and answered without having a price.
+/// A model that answered calls without having a price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpricedModel {
     /// Its name.
     pub model: String,
-    /// Calls that were answered.
+    /// Answered calls.
     pub requests: u64,
     /// Accounts that made them.
     pub accounts: u64,
     /// When the last of them began.
     pub last: Millis,
-    /// Whether it has a price by now, so that those calls can be priced anew.
+    /// Whether it has a price now, so that those calls can be priced anew.
     pub has_price: bool,
 }
 
-/// Where the table of a version comes from.
+/// The source of a version's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceSource {
-    /// It ships with the program and changes with its releases.
+    /// Built in; it changes with releases of the program.
     BuiltIn,
     /// An operator loaded it.
     Loaded,
 }
 
 impl PriceSource {
-    /// As stored and shown.
+    /// The stored and shown form.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BuiltIn => "built-in",

@@ -1,4 +1,4 @@
-//! A list of refused calls: which of them, and from where on.
+//! A list of refused calls: filters and cursors.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,19 @@ use proxyxai_contract::{Invalid, clock::Millis, refused_call::RefusedCall};
 
 use super::StatusFilter;
 
-/// Which refused calls to list; none means all.
+/// The refused calls to list; `None` means all.
 #[derive(Debug, Clone, Default)]
 pub struct RefusalFilter {
-    /// Whose, and of all below it. None means the caller; of root it means those of unknown keys too.
+    /// The account whose calls are listed, with all below it. `None` means the caller; for root this includes calls
+    /// with unknown keys.
     pub account: Option<String>,
-    /// Without those below it.
+    /// Leaves out the accounts below it.
     pub alone: bool,
-    /// Asked for this model, or, with `*` at the end, for one that begins like this.
+    /// The model asked for; with `*` at the end, all models that begin like this.
     pub model: Option<String>,
-    /// Answered with this.
+    /// With this status.
     pub status: Option<StatusFilter>,
-    /// The one with this id.
+    /// The call with this id.
     pub request_id: Option<String>,
     /// At this moment or later.
     pub start: Option<Millis>,
@@ -25,28 +26,28 @@ pub struct RefusalFilter {
     pub end: Option<Millis>,
 }
 
-/// A place in a list: the row there is before it.
+/// A position in the list, just after the row that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusalCursor {
-    /// When it was.
+    /// When the call was refused.
     pub at: Millis,
-    /// Its id.
+    /// Id of the row.
     pub id: i64,
 }
 
 /// A page of a list.
 #[derive(Debug, Clone)]
 pub struct RefusalPage {
-    /// The latest first.
+    /// Latest first.
     pub calls: Vec<RefusedCall>,
-    /// Of the accounts whose they are, by id.
+    /// Names of the accounts, by id.
     pub names: BTreeMap<i64, String>,
-    /// Where to go on, when there are more.
+    /// The cursor of the next page, if there is one.
     pub next: Option<RefusalCursor>,
 }
 
 impl RefusalCursor {
-    /// As the fronts show it.
+    /// The text form that clients get.
     pub fn text(self) -> String {
         format!("{}.{}", self.at.0, self.id)
     }
@@ -54,7 +55,7 @@ impl RefusalCursor {
     /// Reads what `text` wrote.
     ///
     /// # Errors
-    /// When it is none.
+    /// Errors if it is not a cursor.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let bad = || Invalid::new("before", "is not a cursor of this list");
         let (at, id) = text.split_once('.').ok_or_else(bad)?;

@@ -1,12 +1,12 @@
-//! The file in which a first start keeps the root key that it made.
+//! The file to which a first start writes the root key that it generated.
 
-/// What the file `root.key` is good for.
+/// The state of the file `root.key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootKeyFile {
-    /// There is none: root's key was given, or another control plane made it.
+    /// There is no file: root's key was given, or another control plane generated it.
     Missing,
     /// It holds root's key.
     Current,
-    /// It holds an earlier one, or none at all.
+    /// It holds an earlier key, or none at all.
     Outdated,
 }

@@ -1,4 +1,4 @@
-//! Where a call goes, and which keys it may get.
+//! An explained route: where a call goes, and which keys it may use.
 
 use proxyxai_contract::{
     id::AccountId,
@@ -9,10 +9,10 @@ use proxyxai_contract::{
 
 use super::UpstreamKey;
 
-/// What becomes of a call of an account for a model.
+/// The route of an account's call for a model.
 #[derive(Debug, Clone)]
 pub struct RouteExplanation {
-    /// Whose call.
+    /// The account.
     pub account: AccountId,
     /// Its name.
     pub name: String,
@@ -20,31 +20,31 @@ pub struct RouteExplanation {
     pub model: String,
     /// What keeps conversations on one key.
     pub affinity: KeyAffinity,
-    /// Why it is refused, in words for people; none when it is let in.
+    /// Why the call is refused, for people; `None` if it is admitted.
     pub refusal: Option<String>,
-    /// The models it is sent with, each for when the ones before could not be served.
+    /// The models to try, in order.
     pub stages: Vec<RouteStage>,
 }
 
-/// One model of a route.
+/// One model of the route.
 #[derive(Debug, Clone)]
 pub struct RouteStage {
-    /// As sent upstream and billed.
+    /// The model as sent upstream and billed.
     pub model: String,
-    /// Why this one.
+    /// Why this model is tried.
     pub why: ModelReason,
-    /// In the order they are tried.
+    /// Its levels, in the order they are tried.
     pub levels: Vec<RouteLevel>,
 }
 
 /// One level of a stage.
 #[derive(Debug, Clone)]
 pub struct RouteLevel {
-    /// Which, and why.
+    /// The level, and why it is tried.
     pub hop: PlanLevel,
-    /// How its keys take turns.
+    /// How a key of the level is chosen.
     pub strategy: KeyStrategy,
-    /// By id, which is their order of turns; where the turn is differs between data planes.
+    /// Its keys by id, which is their rotation order. The next key differs between data planes.
     pub keys: Vec<RouteKey>,
 }
 
@@ -55,7 +55,7 @@ pub struct RouteKey {
     pub key: UpstreamKey,
     /// Whether it serves this model.
     pub serves: bool,
-    /// How it is, for this model.
+    /// Its health for this model.
     pub state: HealthState,
     /// Why it is not ready.
     pub reason: String,

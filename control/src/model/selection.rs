@@ -1,10 +1,10 @@
-//! Which accounts a listing shows, and in which order.
+//! Filters and orders of account listings.
 
 use proxyxai_contract::{Invalid, id::Level, money::Multiplier};
 
 use super::Account;
 
-/// What accounts are told apart by; none takes all.
+/// Labels to filter accounts by; `None` matches all.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct AccountLabels {
     /// Pool.
@@ -15,17 +15,17 @@ pub struct AccountLabels {
     pub role: Option<i32>,
     /// Label of the operator.
     pub tier: Option<i32>,
-    /// Price multiplier of root's.
+    /// Price multiplier that only root sets.
     pub factor: Option<Multiplier>,
 }
 
 impl AccountLabels {
-    /// Whether nothing is asked for.
+    /// Whether there is no filter.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether an account is among them.
+    /// Whether an account matches.
     pub fn fit(&self, account: &Account) -> bool {
         let Self {
             level,
@@ -45,33 +45,34 @@ impl AccountLabels {
 /// The order of a listing of accounts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct SortOrder {
-    /// What is compared.
+    /// The field to compare.
     pub by: SortField,
-    /// Smallest first; else greatest first.
+    /// Smallest first; otherwise greatest first.
     pub ascending: bool,
 }
 
-/// What a listing of accounts is ordered by.
+/// The field that a listing of accounts is ordered by.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum SortField {
-    /// Which was created when.
+    /// Order of creation.
     #[default]
     Id,
     /// The unique name.
     Name,
     /// The unique address.
     Email,
-    /// What the cards hold, less what is owed.
+    /// The sum of the cards less debt.
     Balance,
-    /// What was ever used.
+    /// All-time use.
     Used,
 }
 
 impl SortOrder {
-    /// Reads `id`, `name`, `email`, `balance` or `used`, with `-` before it for descending; `asc` and `desc` are of ids.
+    /// Reads `id`, `name`, `email`, `balance` or `used`, with `-` in front for descending. `asc` and `desc` order by
+    /// id.
     ///
     /// # Errors
-    /// When it is none of them.
+    /// Errors if it is none of these.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let (name, ascending) = match text.strip_prefix('-') {
             Some(name) => (name, false),

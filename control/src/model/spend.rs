@@ -1,20 +1,20 @@
-//! What was used as a series: over days or hours, by one thing, beside the time before.
+//! Use as a series: over days or hours, split by one dimension, beside the span before.
 
 use super::{DateRange, Earning};
 
 /// Tokens of some calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpentTokens {
-    /// Of prompts.
+    /// Prompt tokens.
     pub input: u64,
-    /// Of prompts, from the cache.
+    /// Prompt tokens from the cache.
     pub cached: u64,
-    /// Generated.
+    /// Generated tokens.
     pub output: u64,
 }
 
 impl SpentTokens {
-    /// Takes in others.
+    /// Adds others.
     pub(crate) fn add(&mut self, other: Self) {
         self.input = self.input.saturating_add(other.input);
         self.cached = self.cached.saturating_add(other.cached);
@@ -22,22 +22,22 @@ impl SpentTokens {
     }
 }
 
-/// What use is split by.
+/// The dimension that use is split by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SpendDimension {
     /// Billed model.
     #[default]
     Model,
-    /// Account that called.
+    /// The account that called.
     Account,
-    /// Upstream key that answered; root's alone.
+    /// The upstream key that answered; for root alone.
     Key,
-    /// Provider of that key; root's alone.
+    /// The provider of that key; for root alone.
     Provider,
 }
 
 impl SpendDimension {
-    /// All, as they are written.
+    /// All dimensions with their text forms.
     pub const NAMES: [(&'static str, Self); 4] = [
         ("model", Self::Model),
         ("account", Self::Account),
@@ -45,38 +45,38 @@ impl SpendDimension {
         ("provider", Self::Provider),
     ];
 
-    /// Reads one.
+    /// Reads the text form.
     pub fn parse(name: &str) -> Option<Self> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name);
         found.map(|(_, by)| *by)
     }
 
-    /// As it is written.
+    /// The text form.
     pub fn name(self) -> &'static str {
         let found = Self::NAMES.iter().find(|(_, by)| *by == self);
         found.map_or("", |(name, _)| name)
     }
 }
 
-/// How long a point of the series is.
+/// The length of one point of the series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SeriesInterval {
     /// A day of `TZ`.
     #[default]
     Day,
-    /// An hour, of today and yesterday only.
+    /// An hour; for today and yesterday only.
     Hour,
 }
 
 impl SeriesInterval {
-    /// Reads one.
+    /// Reads the text form.
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Day, Self::Hour]
             .into_iter()
             .find(|per| per.name() == name)
     }
 
-    /// As it is written.
+    /// The text form.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -85,57 +85,57 @@ impl SeriesInterval {
     }
 }
 
-/// Which use is asked for.
+/// The use to report.
 #[derive(Debug, Clone, Default)]
 pub struct SpendFilter {
-    /// Whose, and of all below it. None means the caller.
+    /// The account, with all below it. `None` means the caller.
     pub account: Option<String>,
-    /// Without those below it.
+    /// Leaves out the accounts below it.
     pub alone: bool,
-    /// What it is split by.
+    /// The dimension to split by.
     pub by: SpendDimension,
-    /// How long a point is.
+    /// The length of a point.
     pub per: SeriesInterval,
 }
 
-/// Use of one value of what it is split by, of the others together, or of all.
+/// Use of one value of the dimension, of the other values together, or of all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SpendRow {
-    /// The value: an id or a name; empty for the others and for all.
+    /// The value: an id or a name; empty for the other values and for all.
     pub of: String,
     /// Name of an account or a key; empty for others.
     pub name: String,
-    /// Over the whole span.
+    /// The whole span.
     pub now: Earning,
-    /// Over the span before.
+    /// The span before.
     pub before: Earning,
-    /// At each point.
+    /// Each point.
     pub points: Vec<Earning>,
 }
 
 /// Use over some days.
 #[derive(Debug, Clone)]
 pub struct SpendReport {
-    /// What it is split by.
+    /// The dimension it is split by.
     pub by: SpendDimension,
-    /// How long a point is.
+    /// The length of a point.
     pub per: SeriesInterval,
-    /// Which days.
+    /// The days.
     pub days: DateRange,
     /// The days of the span before.
     pub before: DateRange,
-    /// Where each point begins: a day, or a moment in RFC 3339.
+    /// The start of each point: a day, or a moment in RFC 3339.
     pub points: Vec<String>,
-    /// The first points, of which too much was called to add it up; hours only.
+    /// How many points at the start were left out because they had too many calls to add up; hours only.
     pub skipped: usize,
     /// The dearest, dearest first.
     pub rows: Vec<SpendRow>,
-    /// How many values were used in the span.
+    /// The number of values with use in the span.
     pub values: u64,
-    /// What is not in `rows`.
+    /// Use that is not in `rows`.
     pub other: SpendRow,
-    /// All of it.
+    /// The total.
     pub total: SpendRow,
-    /// Whether amounts are dollars, with what the calls cost the operator; else they are in the units of each account.
+    /// True: dollars, with the calls' cost to the operator. False: the units of each account.
     pub is_earned: bool,
 }

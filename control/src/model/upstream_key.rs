@@ -1,4 +1,4 @@
-//! Upstream keys: what is asked to be done with them, and what is shown of them.
+//! Upstream keys: requests to create or change them, and what is shown of them.
 
 use proxyxai_contract::{
     Invalid,
@@ -25,10 +25,10 @@ pub struct NewUpstreamKey {
     pub config: KeyConfig,
 }
 
-/// Changes of an upstream key; none leaves a field as it is.
+/// Changes of an upstream key. `None` leaves a field as it is.
 #[derive(Debug, Default)]
 pub struct UpstreamKeyChange {
-    /// A new secret wakes the key.
+    /// A new secret; it also makes the key ready again.
     pub secret: Option<Secret>,
     /// New name.
     pub name: Option<String>,
@@ -42,7 +42,7 @@ pub struct UpstreamKeyChange {
     pub config: Option<KeyConfig>,
 }
 
-/// Which keys to list.
+/// The keys to list.
 #[derive(Debug, Default)]
 pub struct UpstreamKeyFilter {
     /// Only this id.
@@ -51,29 +51,29 @@ pub struct UpstreamKeyFilter {
     pub level: Option<Level>,
     /// Only this provider: a base URL or a host name.
     pub provider: Option<String>,
-    /// Only those whose name, or a model of theirs, begins like this in any case, and the one with this id.
+    /// Only keys whose name, or one of whose models, begins like this in any case, and the one with this id.
     pub search: Option<String>,
     /// Only those in this state.
     pub state: Option<KeyState>,
 }
 
-/// How a key is, in one word.
+/// The state of a key in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
     /// In rotation.
     Ready,
-    /// Out of rotation for a while.
+    /// Out of rotation until its cool-down ends.
     Asleep,
-    /// Refused by its provider; asked again later.
+    /// Refused by its provider; checked again later.
     Quarantined,
     /// Refused for too long; an operator has to look.
     Disabled,
-    /// Out of rotation by hand.
+    /// Taken out of rotation by an operator.
     Off,
 }
 
 impl KeyState {
-    /// All, as they are written.
+    /// All states with their text forms.
     pub const NAMES: [(&'static str, Self); 5] = [
         ("ready", Self::Ready),
         ("asleep", Self::Asleep),
@@ -82,10 +82,10 @@ impl KeyState {
         ("off", Self::Off),
     ];
 
-    /// Reads one.
+    /// Reads the text form.
     ///
     /// # Errors
-    /// When it is none.
+    /// Errors if it is not a state.
     pub fn parse(name: &str) -> Result<Self, Invalid> {
         let found = Self::NAMES.iter().find(|(known, _)| *known == name);
         let known = || Self::NAMES.map(|(name, _)| name).join(", ");
@@ -94,7 +94,7 @@ impl KeyState {
             .ok_or_else(|| Invalid::new("state", format!("must be one of {}", known())))
     }
 
-    /// That of a key.
+    /// The state of a key.
     pub fn of(view: &UpstreamKey) -> Self {
         match view.health {
             _ if !view.enabled => Self::Off,
@@ -117,13 +117,13 @@ pub struct UpstreamKey {
     pub provider: String,
     /// Pool.
     pub level: Level,
-    /// In rotation unless its health says otherwise.
+    /// False keeps it out of rotation whatever its health.
     pub enabled: bool,
     /// Dialect.
     pub config: KeyConfig,
     /// Last four characters of the secret.
     pub secret_hint: String,
-    /// The worst of what data planes reported for the key as a whole.
+    /// The worst health that data planes reported for the key as a whole.
     pub health: HealthState,
     /// Why it is not ready.
     pub health_reason: String,
@@ -133,15 +133,15 @@ pub struct UpstreamKey {
     pub updated: Millis,
 }
 
-/// What a provider said to a key just now.
+/// The result of a key check.
 #[derive(Debug)]
 pub struct ProbeResult {
-    /// Whether it took the key.
+    /// Whether the provider accepted the key.
     pub accepted: bool,
-    /// HTTP status; 0 when it could not be reached.
+    /// HTTP status; 0 if the provider could not be reached.
     pub status: u16,
-    /// In a few words, without secrets.
+    /// A short description without secrets.
     pub detail: String,
-    /// From the question to the end of the answer.
+    /// From sending the request to the end of the response.
     pub duration_ms: u64,
 }

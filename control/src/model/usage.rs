@@ -1,12 +1,12 @@
-//! What accounts used: single calls, and what they add up to.
+//! Use of accounts: single calls and totals.
 
 use jiff::{ToSpan as _, civil::Date};
 use proxyxai_contract::{clock::Millis, money::Money, usage::UsageRecord};
 
-/// Statuses from here on are refusals and failures, which do not count as answered calls.
+/// Statuses from here on are refusals and failures and do not count as answered calls.
 pub(crate) const FAILED_FROM: u16 = 400;
 
-/// Use of one account over one span.
+/// Use of an account over a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UsageTotals {
     /// Answered calls.
@@ -22,14 +22,14 @@ pub struct UsageTotals {
 }
 
 impl UsageTotals {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.add(&other);
         self
     }
 
-    /// Takes in others.
+    /// Adds others.
     pub(crate) fn add(&mut self, other: &Self) {
         let Self {
             requests,
@@ -65,7 +65,7 @@ pub struct DateRange {
 }
 
 impl DateRange {
-    /// All of them, in order.
+    /// All days in order.
     pub fn each(self) -> impl Iterator<Item = Date> {
         self.start
             .series(1_i64.day())
@@ -76,14 +76,14 @@ impl DateRange {
 /// A posted record.
 #[derive(Debug, Clone)]
 pub struct PostedUsage {
-    /// Data plane that wrote it.
+    /// The data plane that wrote it.
     pub node: String,
-    /// Its epoch.
+    /// The epoch of its spool.
     pub epoch: u64,
     /// The record.
     pub record: UsageRecord,
     /// When it was posted.
     pub posted: Millis,
-    /// What it costs since it was priced anew; none when it never was.
+    /// What it costs after it was priced anew; `None` if it never was.
     pub corrected: Option<Money>,
 }

@@ -1,20 +1,20 @@
-//! What accounts have used of their windows.
+//! Use of accounts' windows.
 
 use proxyxai_contract::{clock::Millis, window::WindowKey};
 
-/// A window that is open now and of which something was taken.
+/// An open window of which something was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowUsage {
-    /// Whose, which of the six, for which limit by model, and since when.
+    /// The account, which of the six windows, the limit by model, and the start.
     pub key: WindowKey,
     /// Name of the account.
     pub name: String,
-    /// Name of the client key that it is of; empty for the account's own window.
+    /// Name of the client key; empty for the account's own window.
     pub client_key: String,
-    /// All there is of it.
+    /// Units of the whole window.
     pub limit: u64,
-    /// What data planes have taken of it: what calls used, and some ahead of calls.
+    /// Units that data planes took: what calls used, and some taken ahead of calls.
     pub taken: u64,
-    /// When all of it is there again.
+    /// When the window resets.
     pub resets: Millis,
 }

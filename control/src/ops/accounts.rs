@@ -1,5 +1,5 @@
-//! The tree of accounts: looking at it, and handing out keys. Creating, changing and deleting have
-//! files of their own.
+//! The tree of accounts: reading it, and replacing keys. Creating, changing and deleting accounts have files of their
+//! own.
 
 mod bounds;
 mod change;
@@ -25,13 +25,13 @@ use crate::{
     store::{self, AccountRecord, Tx, accounts::AccountQuery},
 };
 
-/// How long a change waits for credit that calls under way hold.
+/// How long a change waits for credit that in-flight calls reserve.
 const IN_USE_MAX: Duration = Duration::from_secs(3);
-/// How much of a client key is kept in clear.
+/// How much of a client key is stored in clear text.
 const PARTIAL_KEY_CHARS: usize = 20;
 const SEARCH_BYTES_MAX: usize = 255;
 
-/// The caller itself, or a descendant.
+/// Finds the caller itself or a descendant.
 pub(crate) async fn find(
     control: &Control,
     caller: &Caller,
@@ -45,7 +45,7 @@ pub(crate) async fn find(
     Ok(ops::shown(control, record))
 }
 
-/// The caller itself.
+/// The caller's own account.
 pub(crate) async fn caller(control: &Control, caller: &Caller) -> Result<Account, Error> {
     let own = store::accounts::get(control.store(), caller.account, control.now()).await?;
     own.filter(|record| record.deleted.is_none())
@@ -63,7 +63,7 @@ pub(crate) async fn manages(control: &Control, caller: &Caller) -> Result<bool, 
     }
 }
 
-/// Children or descendants of the caller. Listing all of them has a price.
+/// Children or descendants of the caller. Listing all of them costs a fee.
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
@@ -110,7 +110,7 @@ pub(crate) async fn list(
         labels,
         order,
     };
-    // One unchanging state, so that the total fits the rows.
+    // One consistent snapshot, so that the total matches the rows.
     let tx = store.begin_reading().await?;
     let found = store::accounts::list(&tx, &filter, page.bounded(), control.now()).await?;
     let rows = found
@@ -124,16 +124,16 @@ pub(crate) async fn list(
     })
 }
 
-/// A client key that takes the place of an account's first one.
+/// A client key that replaces an account's first one.
 #[derive(Debug)]
 struct KeyReplacement<'a> {
     key: &'a ClientKey,
-    /// For how long the former one goes on; none for not at all.
+    /// For how long the former key keeps working. `None` if it stops at once.
     overlap_ms: Option<i64>,
 }
 
 /// Replaces the client key of the caller or of a descendant. The old one stops at once, or makes calls for an overlap
-/// of so many seconds.
+/// in seconds.
 pub(crate) async fn rotate_key(
     control: &Control,
     caller: &Caller,
@@ -164,8 +164,8 @@ pub(crate) async fn rotate_key(
     Ok(key)
 }
 
-/// Gives root the key that it chose, or a fresh one. The old one stops at once, or makes calls for an overlap; it opens
-/// no copy of the master key any more, and administrates nothing.
+/// Gives root a chosen key, or a fresh one. The old one stops at once, or makes calls for an overlap; it no longer
+/// opens a copy of the master key and no longer administers anything.
 pub(crate) async fn rotate_root(
     control: &Control,
     caller: &Caller,
@@ -207,7 +207,7 @@ async fn replace_key(
     if let Some(overlap_ms) = overlap_ms.filter(|_| record.key_hash != before.key_hash) {
         ops::client_keys::keep_former(control, &tx, caller, &before, overlap_ms).await?;
     }
-    // Before the revision is locked, since it takes a while.
+    // Sealing takes a while, so it comes before the revision is locked.
     if target == AccountId::ROOT {
         ops::master_key::follow_root(control, &tx, key).await?;
     }
@@ -232,7 +232,7 @@ fn give_key(control: &Control, record: &mut AccountRecord, key: &ClientKey) {
     record.account.partial_key = tail(control, key);
 }
 
-/// What is kept of a client key in clear.
+/// The part of a client key that is stored in clear text.
 pub(super) fn tail(control: &Control, key: &ClientKey) -> String {
     let chars = PARTIAL_KEY_CHARS.min(control.partial_key_chars());
     key.tail(chars).to_owned()
@@ -247,7 +247,7 @@ async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error
         .ok_or(Error::Unauthenticated)?;
     let mut entries = Vec::new();
     entries.extend(money::clear_expired(own, now)?);
-    // Two listings may fall into one millisecond; each is an entry of its own transaction.
+    // Two listings may fall into one millisecond; each entry belongs to its own transaction.
     entries.push(money::fee(own, LISTING_FEE, "listing", now)?);
     store::accounts::update_money(&tx, own).await?;
     store::ledger::post(&tx, now, &entries).await?;
@@ -256,8 +256,8 @@ async fn pay_for_listing(control: &Control, caller: &Caller) -> Result<(), Error
     Ok(())
 }
 
-/// Whether something failed only because data planes have the payer's credit on lease, and it is worth another try:
-/// they have given some back, or calls that hold it may end before `until`.
+/// Whether a failure is worth a retry: data planes have the payer's credit on lease, and have returned some, or the
+/// calls that reserve it may end before `until`.
 async fn credit_came_back<T: Sync>(
     control: &Control,
     payer: AccountId,
@@ -275,16 +275,16 @@ async fn credit_came_back<T: Sync>(
     }
 }
 
-/// The sides of a change, locked and free of expired cards.
+/// The parties to a change, locked and without expired cards.
 struct LockedParties {
     operator: AccountRecord,
     target: AccountRecord,
-    /// The target's parent, where it takes part and lives.
+    /// The target's parent, if it takes part and is alive.
     parent: Option<AccountRecord>,
     entries: Vec<LedgerEntry>,
 }
 
-/// Locks the caller and the descendant it means to change, and the latter's parent if it takes part.
+/// Locks the caller and the descendant to change, and the descendant's parent if it takes part.
 async fn lock_parties(
     control: &Control,
     tx: &Tx,
@@ -314,7 +314,7 @@ async fn lock_parties(
     })
 }
 
-/// Both sides as the transaction leaves them. Read within it: once it is committed nothing may fail.
+/// Both parties as the transaction leaves them. Read within it, since nothing may fail after the commit.
 async fn changed(
     control: &Control,
     tx: &Tx,

@@ -1,5 +1,5 @@
-//! The audit log. Every operation that changes something writes one record, in the transaction of
-//! the change: neither is there without the other.
+//! The audit log. Every operation that changes something writes one record in the same transaction, so that neither
+//! exists without the other.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
@@ -22,13 +22,13 @@ const SUCCESS: &str = "success";
 const PAGE_ROWS_MAX: u64 = 100;
 const DAY_MS: i64 = 86_400_000;
 
-/// What a change was made to.
+/// The target of a change.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AuditTarget<'a> {
     kind: AuditTargetKind,
     id: Option<i64>,
     name: &'a str,
-    /// Of the account or group, so that those above it see the record.
+    /// The DNA of the account or group, so that its ancestors see the record.
     dna: &'a str,
 }
 
@@ -43,7 +43,7 @@ impl<'a> AuditTarget<'a> {
         }
     }
 
-    /// An account or group that news are for; none means everybody.
+    /// An account or group that news are for; `None` means all accounts.
     pub(super) fn news(view: Option<&'a Account>) -> Self {
         Self {
             kind: AuditTargetKind::News,
@@ -53,7 +53,6 @@ impl<'a> AuditTarget<'a> {
         }
     }
 
-    /// Settings.
     pub(super) const CONFIG: Self = Self {
         kind: AuditTargetKind::Config,
         id: None,
@@ -90,7 +89,7 @@ pub(super) async fn account(
     .await
 }
 
-/// A further client key was made, changed or deleted.
+/// A further client key was created, changed or deleted.
 pub(super) async fn client_key(
     control: &Control,
     tx: &Tx,
@@ -120,7 +119,7 @@ pub(super) async fn client_key(
     record(control, tx, caller, (action, target), sides).await
 }
 
-/// An account got a new client key, and the former one goes on for so long.
+/// An account got a new client key, and the former one keeps working for the overlap.
 pub(super) async fn rotation(
     control: &Control,
     tx: &Tx,
@@ -183,13 +182,13 @@ pub(super) async fn key(
     record(control, tx, caller, (action, target), sides).await
 }
 
-/// The pool was loaded anew.
+/// The key pool was reloaded.
 pub(super) async fn reload(control: &Control, tx: &Tx, caller: &Caller) -> Result<(), Error> {
     let what = (AuditAction::LoadKeys, AuditTarget::CONFIG);
     record(control, tx, caller, what, Default::default()).await
 }
 
-/// A price table was loaded, or usage priced anew: what was asked for.
+/// A price table was loaded, or usage priced anew, with the parameters.
 pub(super) async fn prices(
     control: &Control,
     tx: &Tx,
@@ -210,7 +209,7 @@ pub(super) async fn prices(
     record(control, tx, caller, (action, target), sides).await
 }
 
-/// Writes the record of any change.
+/// Writes the record of a change.
 pub(super) async fn record(
     control: &Control,
     tx: &Tx,
@@ -252,7 +251,7 @@ pub(crate) async fn list(
         page: page.page.max(1),
         size: page.size.clamp(1, PAGE_ROWS_MAX),
     };
-    // No stored text has it, and one database refuses to be asked for it.
+    // No stored text contains NUL, and PostgreSQL refuses it in a query.
     let asked = [&filter.action, &filter.status];
     if asked.into_iter().flatten().any(|text| text.contains('\0')) {
         return Ok(Listing {
@@ -263,7 +262,7 @@ pub(crate) async fn list(
     store::audit::list(&tx, dna, &filter, page).await
 }
 
-/// Drops records older than `AUDIT_RETENTION_DAYS`, a batch at a time. Says how many went.
+/// Deletes records older than `AUDIT_RETENTION_DAYS`, one batch at a time. Returns how many.
 pub(crate) async fn prune(control: &Control, rows_max: u64) -> Result<u64, Error> {
     let days =
         ops::settings::value(control, control.store(), setting::AUDIT_RETENTION_DAYS).await?;

@@ -1,4 +1,4 @@
-//! Who presents a key or a token, and whether it has asked too often.
+//! Authentication by client key or node token, and the rate limit of administrative requests.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::{
     store::{self, AccountRecord},
 };
 
-/// The account whose first client key this is: no other administrates anything.
+/// The account whose first client key this is. Further keys cannot administer anything.
 pub(crate) async fn authenticate(
     control: &Control,
     presented: &str,
@@ -30,8 +30,8 @@ pub(crate) async fn authenticate(
     }
 }
 
-/// Whose client key this is, a further one as well. A suspended account takes its descendants with it, and every
-/// account has a say in where its keys and theirs are used from.
+/// The account of a client key, first or further. A suspended account suspends its descendants, and every ancestor's
+/// list of addresses applies.
 pub(crate) async fn identify(
     control: &Control,
     presented: &str,
@@ -75,7 +75,7 @@ pub(crate) async fn identify(
     })
 }
 
-/// The account of a further key, as long as both are in force.
+/// The account of a further key, while both are enabled and not expired.
 async fn further(
     control: &Control,
     hash: KeyHash,
@@ -95,7 +95,7 @@ async fn further(
     }
 }
 
-/// Counts a request of an account that is let in. Root may ask as often as it likes.
+/// Counts a request of an authenticated account. Root has no rate limit.
 async fn within_rate(
     control: &Control,
     own: Option<&AccountRecord>,
@@ -121,7 +121,7 @@ async fn within_rate(
     })
 }
 
-/// Whether this is the token of data planes. Hashes are compared, so that the time it takes tells nothing.
+/// Whether this is the node token. Comparing hashes keeps the time from revealing anything.
 #[expect(
     clippy::unused_async,
     reason = "the fronts wait for every operation alike"

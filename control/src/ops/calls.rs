@@ -1,4 +1,4 @@
-//! The list of calls: everybody's own and those of all accounts below.
+//! The list of calls: an account's own, and those of all accounts below it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,11 +23,12 @@ use crate::{
     },
 };
 
-/// A page's rows when it is not said, and at most.
+/// Default and greatest number of rows in a page.
 pub(crate) const SIZE: u64 = 50;
 pub(crate) const SIZE_MAX: u64 = 500;
 const TEXT_BYTES_MAX: usize = 512;
-/// What cursors are sealed for, so that none passes for the other. Sealed they tell nobody how busy others' accounts are.
+/// Contexts that cursors are sealed for, so that one kind is not accepted as the other. Sealing hides from clients how
+/// busy other accounts are.
 const BEFORE: &str = "calls before";
 const AFTER: &str = "calls after";
 
@@ -41,7 +42,7 @@ pub(crate) async fn list(
     check(caller, &filter, size)?;
     let now = control.now();
     let size = usize::try_from(size).map_err(Error::internal)?;
-    // One unchanging state, so that the mark fits the rows.
+    // One consistent snapshot, so that the watermark matches the rows.
     let tx = control.store().begin_reading().await?;
     let whose = whose(control, &tx, caller, &filter).await?;
     let search = store::calls::search(&tx, &whose, &filter).await?;
@@ -107,7 +108,7 @@ fn check(caller: &Caller, filter: &CallFilter, size: u64) -> Result<(), Error> {
     }
 }
 
-/// Whose calls are asked for.
+/// The accounts whose calls are listed.
 async fn whose(
     control: &Control,
     tx: &Tx,
@@ -127,7 +128,7 @@ async fn whose(
     })
 }
 
-/// An account that the caller may know of, by its id or place after its deletion too: it has no other name then.
+/// An account that the caller may see. A deleted one is found by id or DNA only, since its name is free again.
 async fn known(
     control: &Control,
     tx: &Tx,
@@ -153,7 +154,7 @@ async fn known(
     }
 }
 
-/// Rows with the names of what they are about, and without what is not the caller's to know.
+/// Adds names to the rows, and removes what the caller may not see.
 async fn named(tx: &Tx, caller: &Caller, rows: Vec<PostedUsage>) -> Result<Vec<Call>, Error> {
     let ids: BTreeSet<i64> = rows.iter().map(|row| row.record.account.get()).collect();
     let names = store::calls::account_names(tx, ids.into_iter().collect()).await?;

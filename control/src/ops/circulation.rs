@@ -1,5 +1,5 @@
-//! How much credit there may be in all. Every sum of the books has to fit into an amount, the sum of everything that
-//! was ever granted above all: a grant that would break it is refused, for the books cannot be mended afterwards.
+//! The limit on all credit. Every sum of the books has to fit into an amount, above all the sum of everything ever
+//! granted. A grant beyond it is refused, for the books could not be repaired afterwards.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,17 +11,18 @@ use crate::{
     store::{self, Tx},
 };
 
-/// What may be in circulation. Below the range of money by as much as several replicas may grant between two looks.
+/// The greatest amount in circulation. Below the range of money by what several replicas may grant between two checks
+/// of the ledger.
 const MOST: Money = Money::from_nanos(7_000_000_000 * Money::PER_DOLLAR);
-/// What is granted between two looks: adding up the ledger takes a second when it is long.
+/// The most that is granted between two checks: adding up a long ledger takes a second.
 const UNSEEN_MAX: Money = Money::from_nanos(50_000_000 * Money::PER_DOLLAR);
 
-/// What this process has granted since it looked last.
+/// What this process has granted since its last check.
 #[derive(Debug, Default)]
 pub(crate) struct Circulation(AtomicI64);
 
 impl Circulation {
-    /// Adds an amount, and says whether it is time to look.
+    /// Adds an amount. Returns whether a check is due.
     fn add(&self, amount: Money) -> bool {
         let before = self.0.load(Ordering::Relaxed);
         let after = Money::from_nanos(before).saturating_add(amount);
@@ -34,10 +35,10 @@ impl Circulation {
     }
 }
 
-/// Checks that there is room for what these entries create. A movement that creates nothing is none of its business.
+/// Checks that the credit these entries create fits. Movements that create none always pass.
 ///
 /// # Errors
-/// When there is none.
+/// Errors if it does not fit.
 pub(super) async fn check(
     control: &Control,
     tx: &Tx,
@@ -55,7 +56,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Credit that was not there before the entry, or was there in larger units.
+/// Credit that did not exist before the entry, or existed in larger units.
 fn created(entry: &LedgerEntry) -> Money {
     let minted = entry.postings().iter();
     let minted = minted.filter(|(book, _)| *book == Book::Mint);
@@ -65,7 +66,7 @@ fn created(entry: &LedgerEntry) -> Money {
         .max(Money::ZERO)
 }
 
-/// Whether an amount fits beside what is there, in nano-dollars. Close to the limit it is the same to a dollar.
+/// Whether an amount fits beside the existing credit, in nano-dollars. Near the limit, rounding is a dollar at most.
 #[expect(
     clippy::cast_precision_loss,
     reason = "there is room for more than what is lost"

@@ -1,5 +1,5 @@
-//! Client keys that an account has beside its first one. An account looks after its own, and after those of the
-//! accounts below it. A change of a key is a change of its account, as far as data planes go.
+//! Client keys that an account has beside its first one. An account manages its own and those of the accounts below it.
+//! For data planes, a change of a key is a change of its account.
 
 use proxyxai_contract::{
     access::ModelList,
@@ -20,7 +20,7 @@ use crate::{
     store::{self, AccountRecord, Db, Tx, client_keys::ClientKeyRecord},
 };
 
-/// The keys of the caller, or of an account below it, the newest first.
+/// The keys of the caller or of an account below it, newest first.
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
@@ -34,7 +34,7 @@ pub(crate) async fn list(
         .collect())
 }
 
-/// One of them.
+/// One key of the caller or of an account below it.
 pub(crate) async fn get(
     control: &Control,
     caller: &Caller,
@@ -47,7 +47,7 @@ pub(crate) async fn get(
     Ok(shown(control, found.key))
 }
 
-/// The key that the caller presented, where that is a further one.
+/// The key that the caller presented, if it is a further one.
 pub(crate) async fn own(
     control: &Control,
     caller: &Caller,
@@ -59,7 +59,7 @@ pub(crate) async fn own(
     Ok(found.map(|record| shown(control, record.key)))
 }
 
-/// Makes a key. The answer is the only place that shows its secret.
+/// Creates a key. The response is the only place that shows its secret.
 pub(crate) async fn create(
     control: &Control,
     caller: &Caller,
@@ -96,7 +96,6 @@ pub(crate) async fn create(
     Ok((shown(control, record.key), secret))
 }
 
-/// Changes a key.
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
@@ -125,13 +124,13 @@ pub(crate) async fn update(
     tell("client key changed", caller, &record.key);
     ops::published(control).await;
     if record.key.credit_limit != before.key.credit_limit {
-        // Data planes would spend what they have on lease of the limit before.
+        // Otherwise data planes would first spend what they have on lease of the limit.
         ops::fleet::bring_back_of_key(control, account.account.id, id).await?;
     }
     Ok(shown(control, record.key))
 }
 
-/// Deletes a key, which stops at once. What its calls under way cost is still posted.
+/// Deletes a key, which stops at once. Its in-flight calls are still posted.
 pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
@@ -149,7 +148,7 @@ pub(crate) async fn delete(
     Ok(shown(control, before.key))
 }
 
-/// Keeps the secret that an account had first as a further key, for a while. Its account is locked.
+/// Keeps an account's former first key as a further key for a while. Its account is locked.
 pub(super) async fn keep_former(
     control: &Control,
     tx: &Tx,
@@ -175,8 +174,8 @@ pub(super) async fn keep_former(
     store::client_keys::insert(tx, &mut record).await
 }
 
-/// Refuses a secret that is a further key already: it would belong to two. One of the account's own that has come to its
-/// end gives way.
+/// Refuses a secret that a further key has already: it would belong to two keys. An expired key of the same account is
+/// deleted instead.
 pub(super) async fn check_free(
     control: &Control,
     tx: &Tx,
@@ -204,7 +203,7 @@ fn blank(
 ) -> ClientKeyRecord {
     ClientKeyRecord {
         key: ClientKeyInfo {
-            // The database gives it one; nobody sees this.
+            // The database assigns the id; this one is never shown.
             id: ClientKeyId::FIRST,
             account,
             name,
@@ -247,7 +246,7 @@ async fn target(
     Ok(found)
 }
 
-/// The same, locked: so of two changes of its keys the second sees what the first has done.
+/// Like `target`, locked, so that of two changes of its keys the second sees the first.
 async fn locked_target(
     control: &Control,
     tx: &Tx,
@@ -276,7 +275,7 @@ fn is_over(record: &ClientKeyRecord, now: Millis) -> bool {
     record.key.expires.is_some_and(|end| end <= now)
 }
 
-/// The key that came to its end first makes room for another, when there are as many as there may be.
+/// Deletes the key that expired first to make room for another, if the account has as many as allowed.
 async fn make_room(
     control: &Control,
     tx: &Tx,
@@ -296,7 +295,7 @@ async fn make_room(
     }
 }
 
-/// Deletes a key. Of one that was never used nothing is kept, so that nobody fills the table by making some.
+/// Deletes a key. A key that was never used is removed without a trace, so that creating keys cannot fill the table.
 async fn end(
     control: &Control,
     tx: &Tx,
@@ -314,13 +313,13 @@ async fn end(
     ops::audit::client_key(control, tx, caller, account, (Some(key), None)).await
 }
 
-/// Data planes get the account with its keys anew.
+/// Marks the account as changed, so that data planes get it with its keys.
 async fn mark(tx: &Tx, account: &mut AccountRecord) -> Result<(), Error> {
     account.revision = store::revisions::bump(tx).await?.0;
     store::accounts::update_revision(tx, account).await
 }
 
-/// Says which key has a name already.
+/// The error that names the key which has a name already.
 async fn taken(control: &Control, account: AccountId, name: &str) -> Error {
     let known = store::client_keys::of_account(control.store(), account).await;
     let folded = name::folded(name);

@@ -1,4 +1,4 @@
-//! What calls earn. The operator's alone to know: no account learns what its calls cost whoever runs the gateway.
+//! Earnings of calls. Only the operator may see them: no account learns what its calls cost the operator.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::{
 
 const ROOT_ONLY: &str = "only root may see what calls earn";
 
-/// Earnings over some days by one thing, a page of it.
+/// A page of earnings over some days, by one dimension.
 pub(crate) async fn by(
     control: &Control,
     caller: &Caller,
@@ -44,7 +44,7 @@ pub(crate) async fn by(
             EarningDimension::Key => flat.key.to_string(),
             EarningDimension::Provider => flat.provider,
             EarningDimension::Day => flat.day,
-            // A month is paid for all that is called in it.
+            // The monthly price of a key covers all models, accounts and levels.
             EarningDimension::Model | EarningDimension::Account | EarningDimension::Level => {
                 continue;
             }
@@ -70,7 +70,7 @@ pub(crate) async fn by(
     Ok(EarningsReport { days, rows, total })
 }
 
-/// What a day of a key costs that is paid by the month.
+/// The cost of one day of a key with a monthly price.
 pub(crate) struct FlatCost {
     pub(crate) key: KeyId,
     pub(crate) provider: String,
@@ -78,7 +78,7 @@ pub(crate) struct FlatCost {
     pub(crate) amount: Money,
 }
 
-/// What keys cost by the month, by day; none where single accounts or models are asked for.
+/// Daily costs of keys with a monthly price. Empty if the query is for single accounts or models.
 pub(crate) async fn flats(control: &Control, which: &EarningQuery) -> Result<Vec<FlatCost>, Error> {
     if which.account.is_some() || which.model.is_some() {
         return Ok(Vec::new());
@@ -104,7 +104,7 @@ pub(crate) async fn flats(control: &Control, which: &EarningQuery) -> Result<Vec
     Ok(found)
 }
 
-/// What is asked for, as the store knows it.
+/// The query as the store needs it.
 pub(crate) async fn which(
     control: &Control,
     caller: &Caller,
@@ -131,7 +131,7 @@ pub(crate) async fn which(
     })
 }
 
-/// What a call leaves, in dollars, where what it cost the operator may be told.
+/// What a call earns, in dollars. Returns `None` if the record does not say what it cost the operator.
 pub(crate) fn margin(usage: &PostedUsage) -> Option<Money> {
     let record = &usage.record;
     let cost = usage.corrected.unwrap_or(record.cost);
@@ -139,7 +139,7 @@ pub(crate) fn margin(usage: &PostedUsage) -> Option<Money> {
     Some(charged.saturating_sub(record.expense?))
 }
 
-/// Names of accounts or keys, deleted ones too.
+/// Names of accounts or keys, also of deleted ones.
 pub(super) async fn names(
     store: &Store,
     by: EarningDimension,
@@ -166,7 +166,7 @@ pub(super) async fn names(
     }
 }
 
-/// What the caller or a descendant used by tag, dearest first.
+/// Usage of the caller or a descendant by tag, most expensive first.
 pub(crate) async fn tags(
     control: &Control,
     caller: &Caller,

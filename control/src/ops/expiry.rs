@@ -2,8 +2,7 @@
 
 use crate::{Control, Error, ops::money, store};
 
-/// Books what is left on expired cards as lost. Spending never touches such cards, so nothing
-/// depends on how soon this happens.
+/// Books what is left on expired cards as lost. Spending never uses such cards, so the time of this does not matter.
 pub(crate) async fn expire_cards(control: &Control) -> Result<(), Error> {
     let now = control.now();
     let accounts = store::cards::expired(control.store(), now).await?;
@@ -11,7 +10,7 @@ pub(crate) async fn expire_cards(control: &Control) -> Result<(), Error> {
         return Ok(());
     }
     let tx = control.store().begin().await?;
-    // Deleted ones as well, which keep what calls under way may cost.
+    // Also deleted accounts, which keep what in-flight calls may cost.
     let mut locked = store::accounts::lock_all(&tx, accounts.iter().copied(), now).await?;
     let mut entries = Vec::new();
     for record in locked.values_mut() {

@@ -1,4 +1,4 @@
-//! Usage and ledger as CSV, a piece at a time: memory does not grow with what is exported.
+//! Usage and ledger as CSV, streamed in pieces: memory does not grow with the export.
 
 mod csv;
 
@@ -17,17 +17,17 @@ use crate::{
     store::{self, Store, earnings::EarningQuery, exports::PostingSpan},
 };
 
-/// Rows read at once; a piece is a few hundred KiB at most.
+/// Rows of one query; a piece is a few hundred KiB at most.
 const ROWS_PER_PAGE: u64 = 1_000;
-/// Small pages are put together until a piece has this much.
+/// Small pages are joined until a piece has this size.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Days of earnings in one export.
+/// The most days of earnings in one export.
 const EARNING_DAYS_MAX: usize = 366;
-/// A record lies in a month of the time zone that was in effect when it was posted, and zones differ by
-/// little more than a day.
+/// A record belongs to a month of the time zone in effect when it was posted, and zones differ by little more than a
+/// day.
 const ZONE_DAYS: i64 = 2;
 
-/// Single calls of the caller and everybody below it over some days.
+/// Single calls of the caller and all accounts below it over some days.
 pub(crate) async fn usage(
     control: &Control,
     caller: &Caller,
@@ -52,7 +52,7 @@ pub(crate) async fn ledger(
     Ok(streamed(control, export))
 }
 
-/// What calls earned over some days, a day at a time, by all that it is kept by.
+/// Earnings over some days, one day at a time, by every dimension.
 pub(crate) async fn earnings(
     control: &Control,
     caller: &Caller,
@@ -66,7 +66,7 @@ pub(crate) async fn earnings(
         Option<&'static str>,
     );
     let which = ops::earnings::which(control, caller, EarningFilter::default(), days).await?;
-    // The store is asked for each day.
+    // Each day is a query of its own.
     let left: Vec<Date> = days.each().take(EARNING_DAYS_MAX + 1).collect();
     if left.len() > EARNING_DAYS_MAX {
         let problem = format!("must be at most {EARNING_DAYS_MAX} days before the end");
@@ -99,7 +99,7 @@ pub(crate) async fn earnings(
     Ok(stream::try_unfold(state, piece))
 }
 
-/// What the caller or a descendant used over some days by tag, dearest first.
+/// Usage of the caller or a descendant over some days by tag, most expensive first.
 pub(crate) async fn tags(
     control: &Control,
     caller: &Caller,
@@ -135,25 +135,25 @@ fn streamed(
     })
 }
 
-/// An export under way.
+/// An export in progress.
 #[derive(Debug)]
 pub(crate) struct CsvExport {
     between: PostingSpan,
     zone: Zone,
-    /// The first line, until it has been given.
+    /// The header line, until it is written.
     head: Option<String>,
     rest: ExportProgress,
 }
 
-/// What is still to come.
+/// What is left to export.
 #[derive(Debug)]
 enum ExportProgress {
     Usage {
-        /// Accounts to come, the next one last.
+        /// Accounts to export, the next one last.
         accounts: Vec<(AccountId, String)>,
-        /// Whether the reader may know what calls cost the operator.
+        /// Whether the reader may see what calls cost the operator.
         expense: bool,
-        /// The last record of the account at hand.
+        /// The last record of the current account.
         last: Option<Box<PostedUsage>>,
     },
     Ledger {
@@ -163,7 +163,7 @@ enum ExportProgress {
 }
 
 impl CsvExport {
-    /// Everything at or below an account, for its operator with what calls cost that one.
+    /// Usage of all accounts at or below one; for the operator with what calls cost.
     pub(crate) async fn usage(
         store: &Store,
         (dna, expense): (&str, bool),
@@ -193,7 +193,7 @@ impl CsvExport {
         })
     }
 
-    /// Everything that is in the ledger by now.
+    /// Everything in the ledger by now.
     pub(crate) async fn ledger(store: &Store, days: DateRange, zone: Zone) -> Result<Self, Error> {
         Ok(Self {
             between: between(days, &zone),
@@ -206,14 +206,14 @@ impl CsvExport {
         })
     }
 
-    /// The next piece, whole lines of it; none when all has been given.
+    /// The next piece, in whole lines. Returns `None` at the end.
     pub(crate) async fn next(&mut self, store: &Store) -> Result<Option<String>, Error> {
         let mut piece = self.head.take().unwrap_or_default();
         while piece.len() < PIECE_BYTES && self.read(store, &mut piece).await? {}
         Ok((!piece.is_empty()).then_some(piece))
     }
 
-    /// Reads a page, and says whether there may be more.
+    /// Reads a page. Returns whether there may be more.
     async fn read(&mut self, store: &Store, piece: &mut String) -> Result<bool, Error> {
         match &mut self.rest {
             ExportProgress::Usage {

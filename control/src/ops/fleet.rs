@@ -1,4 +1,4 @@
-//! What data planes ask: the stream of updates, acknowledgements, usage, key health.
+//! Requests of data planes: the stream of updates, acknowledgements, usage, key health.
 
 mod client_key_lease;
 mod credit_lease;
@@ -27,13 +27,13 @@ use crate::{
     ops, store,
 };
 
-/// A version is shown to operators; longer ones are nonsense.
+/// Versions are shown to operators; longer ones cannot be real.
 const VERSION_CHARS_MAX: usize = 64;
-/// More than this many problems of one update help nobody.
+/// More than this many problems of one update help no operator.
 const REJECTIONS_MAX: usize = 100;
 const PROBLEM_CHARS_MAX: usize = 500;
 
-/// Everything first, then what changes.
+/// Streams the full configuration first, then its changes.
 pub(crate) async fn watch(
     control: &Control,
     node: NodeName,
@@ -46,7 +46,8 @@ pub(crate) async fn watch(
         .take(VERSION_CHARS_MAX)
         .collect();
     let tx = control.store().begin().await?;
-    // A process that starts anew has a later epoch; an earlier one beside an open stream is somebody else.
+    // A restarted process has a later epoch. An earlier one beside an open stream is another process with the same
+    // name.
     let known = store::nodes::epoch(&tx, &node).await?;
     if known.is_some_and(|known| known > epoch) && control.publisher().is_watching(&node) {
         tracing::error!(
@@ -63,7 +64,7 @@ pub(crate) async fn watch(
         .await
 }
 
-/// A data plane tells what it made of an update.
+/// Stores how a data plane applied an update.
 pub(crate) async fn acknowledge(
     control: &Control,
     node: &NodeName,
@@ -71,7 +72,7 @@ pub(crate) async fn acknowledge(
     revision: Revision,
     rejections: Vec<RejectedItem>,
 ) -> Result<(), Error> {
-    // Whoever waits for this need not wait for its being written down.
+    // Requests that wait for this do not wait for the write.
     control.publisher().acknowledge(node, revision);
     let short = |text: String| {
         text.chars()
@@ -108,7 +109,7 @@ pub(crate) async fn acknowledge(
     tx.commit().await
 }
 
-/// A data plane tells what it learnt about keys; the others are told.
+/// Takes health reports of keys from a data plane and forwards them to the others.
 #[expect(
     clippy::unused_async,
     reason = "the fronts wait for every operation alike"

@@ -1,4 +1,4 @@
-//! The pool of upstream keys. Root's alone.
+//! The pool of upstream keys. Only root manages it.
 
 mod probe;
 mod probe_call;
@@ -74,7 +74,6 @@ pub(crate) async fn create(
     Ok(record.key)
 }
 
-/// One key.
 pub(crate) async fn get(
     control: &Control,
     caller: &Caller,
@@ -115,7 +114,7 @@ pub(crate) async fn list(
     Ok(page.of(keys.filter(wanted).collect()))
 }
 
-/// Changes the fields that are given. A new secret or provider, or being put into rotation, wakes the key.
+/// Changes the given fields. A new secret or provider, or a change of `enabled`, makes the key ready again.
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
@@ -164,7 +163,7 @@ pub(crate) async fn update(
     Ok(with_health(control, record.key))
 }
 
-/// Takes a key out of the pool for good. Usage records keep its id.
+/// Removes a key from the pool for good. Usage records keep its id.
 pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
@@ -177,12 +176,12 @@ pub(crate) async fn delete(
     let now = control.now();
     record.deleted = Some(now);
     record.key.updated = now;
-    // The secret is of no more use, so it does not stay.
+    // The secret is no longer needed, so it is not kept.
     record.sealed = Vec::new();
     record.revision = store::revisions::bump(&tx).await?.0;
     store::keys::update(&tx, &record).await?;
     if record.key.config.price.monthly() != Money::ZERO {
-        // Its last day is paid.
+        // Its last day is still paid.
         let tomorrow = ops::reports::today(control).saturating_add(jiff::Span::new().days(1));
         store::earnings::put_flat(&tx, id, tomorrow, Money::ZERO).await?;
     }
@@ -192,7 +191,7 @@ pub(crate) async fn delete(
     Ok(record.key)
 }
 
-/// Asks the provider with this key: for its models, or for a word of one of them. A key that works is woken.
+/// Checks the key at its provider: lists its models, or calls one. A key that works becomes ready again.
 pub(crate) async fn probe(
     control: &Control,
     caller: &Caller,
@@ -227,8 +226,8 @@ pub(crate) async fn probe(
     Ok(probe)
 }
 
-/// What is odd about a key's place, if anything is: whatever a call asks for may go to any key of its level, so one that
-/// stands beside keys of another provider had better say which models it serves.
+/// A warning if a key is placed oddly. Any call may go to any key of its level, so a key beside keys of another
+/// provider should list the models it serves.
 pub(crate) async fn mixed_level(
     control: &Control,
     caller: &Caller,
@@ -262,13 +261,13 @@ pub(crate) async fn mixed_level(
     Ok(warning)
 }
 
-/// Sends the pool to all data planes again and wakes every sleeping key.
+/// Sends the pool to all data planes again and makes every key ready.
 pub(crate) async fn reload(control: &Control, caller: &Caller) -> Result<(u64, Revision), Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     reload_for(control, Some(caller)).await
 }
 
-/// The same, without anybody having asked.
+/// Like `reload`, without a caller.
 pub(crate) async fn reload_pool(control: &Control) -> Result<(u64, Revision), Error> {
     reload_for(control, None).await
 }
@@ -318,7 +317,7 @@ pub(super) fn sealed(
         deleted: None,
         revision: 0,
         key: UpstreamKey {
-            // The store gives the real one.
+            // The store assigns the real id.
             id: KeyId::new(1)?,
             name: String::new(),
             provider,
@@ -394,7 +393,7 @@ fn check_config(config: &KeyConfig) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes since when a key costs something else by the month.
+/// Stores the day from which a key's monthly price changes.
 async fn put_flat(
     control: &Control,
     tx: &Tx,
@@ -409,7 +408,7 @@ async fn put_flat(
     store::earnings::put_flat(tx, key.id, today, monthly).await
 }
 
-/// Whether keys may be sent there, as far as it is written. What should not be passed over in silence is logged.
+/// Whether the egress policy allows this provider. Doubtful URLs are logged.
 fn look_at(control: &Control, provider: &BaseUrl) -> Result<(), Invalid> {
     control.config().provider_reach.check(provider)?;
     if egress::classify_host(provider.host()) == Some(AddressClass::Private) {

@@ -1,5 +1,5 @@
-//! Putting mails into the queue, in the transaction of what they tell of. Sending is a background job's
-//! part. Nothing is queued while `EMAIL_SMTP` is empty.
+//! Queues mails, in the transaction of the change they report. A background job sends them. Nothing is queued while
+//! `EMAIL_SMTP` is empty.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ use crate::{
     store::{self, Db, Tx, mail::NewMail},
 };
 
-/// Settings in effect, read once.
+/// Mail settings in effect, read once.
 pub(crate) struct MailSettings<'a> {
     stored: BTreeMap<String, String>,
     control: &'a Control,
 }
 
-// === impl Settings ===
+// === impl MailSettings ===
 
 impl<'a> MailSettings<'a> {
-    /// Reads them.
+    /// Reads the settings.
     pub(crate) async fn read(control: &'a Control, db: &impl Db) -> Result<Self, Error> {
         Ok(Self {
             stored: store::settings::all(db).await?,
@@ -33,7 +33,7 @@ impl<'a> MailSettings<'a> {
         })
     }
 
-    /// One of them, trimmed.
+    /// The value of one setting, trimmed.
     pub(crate) fn value(&self, name: &str) -> String {
         let value = publish::effective(self.stored.get(name), name, self.control.config());
         value.trim().to_owned()
@@ -44,11 +44,11 @@ impl<'a> MailSettings<'a> {
         !self.value(setting::EMAIL_SMTP).is_empty()
     }
 
-    /// What the footer points to.
+    /// The links of the footer.
     pub(crate) fn links(&self) -> FooterLinks {
         let link = |name| {
             let text = self.value(name);
-            // What is empty is no base URL, and has no link.
+            // An empty setting is not a base URL, and gets no link.
             BaseUrl::parse_lenient(&text).map_or_else(|_| String::new(), |base| base.text())
         };
         FooterLinks {
@@ -67,7 +67,7 @@ pub(super) async fn is_on(control: &Control, db: &impl Db) -> Result<bool, Error
         .map(|settings| settings.is_on())
 }
 
-/// A new account is told of itself, once its address is known to be its own.
+/// Queues a welcome mail for a new account, once its address is verified.
 pub(super) async fn welcome(control: &Control, tx: &Tx, view: &Account) -> Result<(), Error> {
     let settings = MailSettings::read(control, tx).await?;
     if !settings.is_on() || view.addresses.email.is_none() {

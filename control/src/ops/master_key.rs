@@ -1,5 +1,5 @@
-//! Which master key a start uses, and the copies of a generated one that the database holds, so that root's
-//! client key alone brings a database back to life. A key that was given as `MASTER_KEY` is never copied.
+//! Chooses the master key of a start, and keeps the sealed copies of a generated one in the database, so that root's
+//! client key alone restores a database. A key from `MASTER_KEY` is never copied.
 
 use std::path::Path;
 
@@ -19,21 +19,19 @@ use crate::{
 };
 
 const MASTER_KEY_FILE: &str = "master.key";
-/// Why a file `master.key` is not the one that is wanted.
+/// Why a file `master.key` is not the expected one.
 const UNUSABLE: &str = "holds no usable key";
 const OF_ANOTHER: &str = "is of another database";
 
-/// Opens the vault with the first of these that there is: `MASTER_KEY`, `DATA_DIR/master.key`, a copy in the
-/// database that a known root key opens, a new key. A database that was made with another key is refused.
-/// Called under the start lock.
+/// Opens the vault with the first that exists: `MASTER_KEY`, `DATA_DIR/master.key`, a copy in the database that a known
+/// root key opens, a new key. Errors if the database was made with another key. Called under the start lock.
 pub(super) async fn open(tx: &Tx, config: &Config) -> Result<Vault, Error> {
     let path = config.data_dir.join(MASTER_KEY_FILE);
     let sentinel = store::revisions::sentinel(tx).await?;
     let vault = match (&config.master_key, &sentinel) {
         (Some(given), _) => Vault::new(given)?,
         (None, Some(sentinel)) => return reopened(tx, config, &path, sentinel).await,
-        // The file is written before the commit; whatever such a file holds when the commit never came is
-        // as good as new.
+        // The file is written before the commit. If the commit fails, its key is as good as a new one.
         (None, None) => Vault::of_generated(vault::kept_secret(&path)?)?,
     };
     match sentinel {
@@ -43,7 +41,7 @@ pub(super) async fn open(tx: &Tx, config: &Config) -> Result<Vault, Error> {
     Ok(vault)
 }
 
-/// The generated key of a database that has one already.
+/// The generated key of an existing database.
 async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Result<Vault, Error> {
     let fitting = |text: Secret| {
         let vault = Vault::of_generated(text).ok()?;
@@ -67,7 +65,7 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
                 continue;
             };
             if let Some(problem) = misfit {
-                // It may be all that opens some other database, so it is nobody's to replace.
+                // It may be all that opens some other database, so it is not overwritten.
                 tracing::warn!(
                     path = %path.display(),
                     "this file {problem} and was left alone; the key came from the copy in this database: move the file away"
@@ -82,7 +80,7 @@ async fn reopened(tx: &Tx, config: &Config, path: &Path, sentinel: &[u8]) -> Res
     Err(nothing_opens(misfit, !stored.is_empty()).into())
 }
 
-/// Says what is missing and each way to bring it.
+/// The error that says what is missing, and each way to provide it.
 fn nothing_opens(misfit: Option<&str>, has_copies: bool) -> Invalid {
     let file = misfit.map_or_else(
         || "is not there".to_owned(),
@@ -99,21 +97,20 @@ fn nothing_opens(misfit: Option<&str>, has_copies: bool) -> Invalid {
     )
 }
 
-/// Brings the copies up to date: under the root key of `INIT_USERS`, which whoever starts the program anew will
-/// give again, and under root's current key where that is known in clear. Called under the start lock, once
-/// there is a root.
+/// Updates the copies: one under the root key of `INIT_USERS`, which the next start will have again, and one under
+/// root's current key if its plain text is known. Called under the start lock, once root exists.
 pub(super) async fn keep_copies(
     tx: &Tx,
     vault: &Vault,
     config: &Config,
     now: Millis,
 ) -> Result<(), Error> {
-    // The lock keeps a rotation elsewhere from being undone with the key that it replaced.
+    // The lock keeps this from undoing a rotation in another process.
     let locked = store::accounts::lock(tx, [AccountId::ROOT], now).await?;
     let current = locked.get(&AccountId::ROOT).and_then(|root| root.key_hash);
     let mut stored = store::master_copies::all(tx).await?;
     let Some(master) = vault.generated() else {
-        // Whoever keeps the key elsewhere can rely on it that the database does not hold it.
+        // Operators who set `MASTER_KEY` rely on the database not holding it.
         if !stored.is_empty() {
             store::master_copies::remove_all(tx).await?;
             tracing::info!("MASTER_KEY is given: the copies of it in the database were removed");
@@ -153,8 +150,8 @@ pub(super) async fn keep_copies(
     Ok(())
 }
 
-/// Root has another key from now on: the copy under its old one goes with it. The one under the key of
-/// `INIT_USERS` stays until another is given there, since it may be all that the next start has.
+/// Root has a new key: the copy under its old one is replaced. The one under the key of `INIT_USERS` stays until
+/// another is set there, since it may be all that the next start has.
 pub(super) async fn follow_root(control: &Control, tx: &Tx, key: &ClientKey) -> Result<(), Error> {
     let vault = control.vault();
     let Some(master) = vault.generated() else {
@@ -189,14 +186,14 @@ fn known_root_keys(config: &Config) -> Vec<Secret> {
     keys
 }
 
-/// Seals on a thread of its own: it takes as long as some hundred calls.
+/// Seals on a blocking thread: it takes as long as some hundred calls.
 async fn sealed(root_key: &Secret, master: &Secret) -> Result<Vec<u8>, Error> {
     let (root_key, master) = (root_key.clone(), master.clone());
     let work = tokio::task::spawn_blocking(move || copies::seal(&root_key, &master));
     work.await.map_err(Error::internal)?
 }
 
-/// The same the other way; none when this key does not open it.
+/// Opens a copy on a blocking thread. Returns `None` if this key does not open it.
 async fn opened(root_key: &Secret, copy: &MasterCopy) -> Result<Option<Secret>, Error> {
     let (root_key, sealed) = (root_key.clone(), copy.sealed.clone());
     let work = tokio::task::spawn_blocking(move || copies::open(&root_key, &sealed).ok());

@@ -1,5 +1,5 @@
-//! One function for each thing a caller can ask. Each checks the caller's rights, owns its
-//! transaction, makes ids and times, and publishes what it changed. No wire, no rows, no JSON.
+//! One function for each administrative request. Each checks the caller's rights, owns its transaction, makes ids and
+//! times, and publishes what it changed. No wire formats, no rows, no JSON.
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
@@ -44,7 +44,7 @@ use crate::{
     vault,
 };
 
-/// Rows of a page: what is asked for, within bounds.
+/// The greatest page size; larger requests are cut to it.
 const PAGE_SIZE_MAX: u64 = 1000;
 
 impl crate::model::Page {
@@ -57,7 +57,7 @@ impl crate::model::Page {
     }
 }
 
-/// A name behind an id; nothing for none.
+/// A name in brackets after an id; empty without a name.
 fn in_brackets(name: &str) -> String {
     if name.is_empty() {
         String::new()
@@ -66,7 +66,7 @@ fn in_brackets(name: &str) -> String {
     }
 }
 
-/// Refuses everybody but root.
+/// Refuses every caller but root.
 pub(crate) fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error> {
     if caller.is_root() {
         Ok(())
@@ -75,7 +75,7 @@ pub(crate) fn root_only(caller: &Caller, what: &'static str) -> Result<(), Error
     }
 }
 
-/// The caller's account, as long as it lives, without the number of its children.
+/// The caller's account, if it is alive, without the number of its children.
 async fn caller_account(
     control: &Control,
     db: &impl Db,
@@ -87,7 +87,7 @@ async fn caller_account(
         .ok_or(Error::Unauthenticated)
 }
 
-/// An account that the caller may know of: itself or a descendant.
+/// An account that the caller may see: itself or a descendant.
 async fn visible(
     control: &Control,
     db: &impl Db,
@@ -118,7 +118,7 @@ fn no_such_account(identifier: &str) -> Error {
     }
 }
 
-/// Managing descendants takes a balance, root aside.
+/// Managing descendants requires a balance, except for root.
 async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> Result<(), Error> {
     if caller.account.id == AccountId::ROOT {
         return Ok(());
@@ -132,7 +132,7 @@ async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> 
     }
 }
 
-/// An account as it may be shown now.
+/// The account as it is shown now.
 fn shown(control: &Control, record: AccountRecord) -> Account {
     let now = control.now();
     let mut view = record.account;
@@ -142,7 +142,7 @@ fn shown(control: &Control, record: AccountRecord) -> Account {
     view
 }
 
-/// As much of what is kept of a client key in clear as may be shown now.
+/// The part of a client key that is shown now.
 fn hint(control: &Control, partial_key: &str) -> String {
     let hidden = partial_key
         .len()
@@ -150,11 +150,11 @@ fn hint(control: &Control, partial_key: &str) -> String {
     partial_key.get(hidden..).unwrap_or_default().to_owned()
 }
 
-/// After a commit: data planes are told, and usually use the change before the caller is answered.
+/// Called after a commit: publishes the change, and usually waits until data planes apply it before the response.
 async fn published(control: &Control) {
     let (store, vault, now) = (control.store(), control.vault(), control.now());
     if let Err(error) = control.publisher().changed(store, vault, now).await {
-        // The change is made, and the background look at the revision publishes it.
+        // The change is committed, and the background check of the revision publishes it.
         tracing::warn!(error = ?error, "a change could not be published at once");
     }
 }

@@ -1,5 +1,5 @@
-//! Movements of credit between accounts, each with its ledger entry. The rules are `domain::credit`'s;
-//! storing and posting is the caller's part.
+//! Movements of credit between accounts, each with its ledger entry. The rules are in `domain::credit`; the caller
+//! stores and posts.
 
 mod closing;
 
@@ -22,7 +22,7 @@ use crate::{
     store::{AccountRecord, leases::LeaseRecord},
 };
 
-/// Note on a card for what calls had cost too much.
+/// Reference of a card that refunds what calls were overcharged.
 const CORRECTION_REFERENCE: &str = "Correction";
 
 /// Removes expired cards.
@@ -42,7 +42,7 @@ pub(super) fn clear_expired(
     entry("expiry", format!("expiry:{account}"), postings).map(Some)
 }
 
-/// Grants a card of the child's units; the operator pays in its own, root mints.
+/// Grants a card in the child's units; the operator pays in its own, root mints.
 pub(super) fn grant(
     operator: &mut AccountRecord,
     child: &mut AccountRecord,
@@ -62,7 +62,7 @@ pub(super) fn grant(
             put_back(operator, own, now);
             not_on_lease(operator, price)?;
             postings.push((Book::Account(operator.account.id), price.negated()));
-            // Two accounts count in different units; root stands for the difference.
+            // The two accounts count in different units; root books the difference.
             postings.push((Book::Mint, price.saturating_sub(credit)));
         }
         None => postings.push((Book::Mint, credit.negated())),
@@ -102,7 +102,7 @@ pub(super) fn deduct(
     entry("deduct", reference, postings)
 }
 
-/// Puts an account on new rates: its credit keeps its worth and gets other units.
+/// Puts an account on new rates: its credit keeps its worth in other units.
 pub(super) fn rescale(
     record: &mut AccountRecord,
     to: Multiplier,
@@ -177,9 +177,9 @@ pub(super) fn lease(
     entry("lease", reference, postings)
 }
 
-/// Charges calls: first to the lease they were let in on, the rest to the account. What the cards do
-/// not cover becomes debt. Root's calls are minted, not charged. The second entry is empty unless the
-/// account's units changed while a call was under way.
+/// Charges calls: first to the lease that admitted them, the rest to the account. What the cards do not cover becomes
+/// debt. Root's calls are minted, not charged. The second entry is empty unless the account's units changed while a
+/// call was in flight.
 pub(super) fn charge(
     record: &mut AccountRecord,
     held: Option<&mut LeaseRecord>,
@@ -214,8 +214,8 @@ pub(super) fn charge(
     Ok([entry("call", reference, postings)?, change])
 }
 
-/// What lies between the units of calls and those their account has now is root's. It is an entry of its
-/// own, so that what is booked as spent is what the account used.
+/// Root books the difference between the units of calls and those of their account now. It is an entry of its own, so
+/// that the book of charges equals what the account used.
 fn units(record: &AccountRecord, cost: Cost, reference: &str) -> Result<LedgerEntry, Error> {
     let gap = cost.gap();
     let postings = [
@@ -225,7 +225,7 @@ fn units(record: &AccountRecord, cost: Cost, reference: &str) -> Result<LedgerEn
     entry("units", format!("{reference}:units"), postings)
 }
 
-/// Refuses a movement that would take credit which data planes have on lease.
+/// Refuses a movement that would take credit which is on lease.
 pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), Error> {
     let left = record.account.balance.saturating_sub(record.leased);
     if record.leased > Money::ZERO && left.is_negative() {
@@ -239,9 +239,8 @@ pub(super) fn not_on_lease(record: &AccountRecord, needed: Money) -> Result<(), 
     Ok(())
 }
 
-/// Books what calls cost more or less than they were charged. What is given back pays debt, then goes to
-/// the cards it came from; what they have no room for becomes a card of its own. The second entry is as
-/// that of [`charge`].
+/// Books what calls cost more or less than they were charged. A refund pays debt, then goes to the cards it came from;
+/// the rest becomes a card of its own. The second entry is as that of [`charge`].
 pub(super) fn correct(
     record: &mut AccountRecord,
     difference: Cost,
@@ -294,7 +293,7 @@ fn wallet(record: &AccountRecord) -> Wallet {
     Wallet::new(record.account.cards.clone())
 }
 
-/// The wallet of whoever pays; root has none.
+/// The wallet of the operator that pays; root has none.
 fn payer(operator: &AccountRecord) -> Option<Wallet> {
     operator.account.parent.map(|_| wallet(operator))
 }

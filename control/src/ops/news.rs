@@ -1,4 +1,4 @@
-//! News for everybody, for one account, or for an account and all below it.
+//! News for all accounts, for one account, or for an account and all below it.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use crate::{
 
 const ROOT_ONLY: &str = "only root may post news for everybody, or delete them";
 
-/// Posts news. No target means everybody; a DNA means the account and all below it.
+/// Posts news. No target means all accounts; a DNA means the account and all below it.
 pub(crate) async fn post(
     control: &Control,
     caller: &Caller,
@@ -60,7 +60,7 @@ pub(crate) async fn post(
     Ok(view)
 }
 
-/// Deletes all news of a scope that the caller or a descendant posted. Says how many there were.
+/// Deletes all news of a scope by the caller or a descendant. Returns how many.
 pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
@@ -77,7 +77,7 @@ pub(crate) async fn delete(
     Ok(deleted)
 }
 
-/// Deletes news that the caller or a descendant posted.
+/// Deletes one news item by the caller or a descendant.
 pub(crate) async fn delete_one(control: &Control, caller: &Caller, id: i64) -> Result<u64, Error> {
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn delete_one(control: &Control, caller: &Caller, id: i64) -> R
     Ok(1)
 }
 
-/// What the caller and its descendants have posted and is still shown, newest first.
+/// Unexpired news by the caller and its descendants, newest first.
 pub(crate) async fn posted(
     control: &Control,
     caller: &Caller,
@@ -147,7 +147,7 @@ pub(crate) async fn posted(
     })
 }
 
-/// What the caller has to read.
+/// The news for the caller.
 pub(crate) async fn board(control: &Control, caller: &Caller) -> Result<NewsBoard, Error> {
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
@@ -165,11 +165,11 @@ pub(crate) async fn board(control: &Control, caller: &Caller) -> Result<NewsBoar
 struct NewsParties {
     own: AccountRecord,
     scope: NewsScope,
-    /// None for everybody.
+    /// `None` for all accounts.
     target: Option<Account>,
 }
 
-/// Who posts for whom, once it is clear that they may.
+/// The author and the audience, if the caller may post to it.
 async fn parties(
     control: &Control,
     db: &impl Db,

@@ -1,4 +1,4 @@
-//! Versions of the price table: reading, comparing and loading them, and their coming into force.
+//! Versions of the price table: reading, comparing, loading and activating them.
 
 mod import;
 mod rerate;
@@ -28,29 +28,29 @@ use crate::{
 };
 
 const ROOT_ONLY: &str = "only root may see and change the prices";
-/// Versions shown in a listing.
+/// The most versions in a listing.
 const VERSIONS_SHOWN_MAX: u64 = 100;
-/// Days of calls without a price, and the most that can be asked for.
+/// Default and greatest number of days in a report of calls without a price.
 const UNPRICED_DAYS: i64 = 7;
 const UNPRICED_DAYS_MAX: i64 = 31;
 const NOTE_CHARS_MAX: usize = 255;
 
-/// A table to be loaded.
+/// A table to load.
 #[derive(Debug)]
 pub(crate) struct PriceTableUpload {
     /// The whole table, as JSON.
     pub(crate) text: String,
-    /// None means now.
+    /// When it takes effect. `None` means now.
     pub(crate) valid_from: Option<Millis>,
-    /// Why.
+    /// Why it is loaded.
     pub(crate) note: String,
-    /// Whether absurd prices, and the loss of many models, are meant.
+    /// Accepts absurd prices and the loss of many models.
     pub(crate) force: bool,
-    /// The version it was made of, where it must not hide another that came meanwhile.
+    /// The version it was derived from, if it must not replace a newer one.
     pub(crate) over: Option<String>,
 }
 
-/// A version by its name, or the one in force at a moment (none: now).
+/// A version by its name, or the one in force at a moment (`None`: now).
 pub(crate) async fn get(
     control: &Control,
     caller: &Caller,
@@ -77,12 +77,12 @@ pub(crate) async fn versions(
     store::prices::newest(control.store(), VERSIONS_SHOWN_MAX).await
 }
 
-/// Refuses whoever may not see them, before a table of megabytes is read.
+/// Checks the caller before a table of megabytes is read.
 pub(crate) fn check_caller(caller: &Caller) -> Result<(), Error> {
     root_only(caller, ROOT_ONLY)
 }
 
-/// Models that were called over the last days without having a price, those that were called most first.
+/// Models that were called over the last days without a price, most called first.
 pub(crate) async fn unpriced(
     control: &Control,
     caller: &Caller,
@@ -111,7 +111,7 @@ pub(crate) async fn unpriced(
     Ok(listing)
 }
 
-/// Forgets what no question reaches any more.
+/// Deletes rows that no report can show any more.
 pub(crate) async fn prune_unpriced(control: &Control) -> Result<(), Error> {
     let kept = jiff::Span::new().days(UNPRICED_DAYS_MAX);
     let before = ops::reports::today(control).saturating_sub(kept);
@@ -133,7 +133,7 @@ pub(crate) async fn diff(
     changes(before.as_ref(), text).map_err(Into::into)
 }
 
-/// Loads a table in place of the one in force. Absurd prices, and a loss of many models, have to be forced.
+/// Loads a table that replaces the one in force. Absurd prices, and a loss of many models, need `force`.
 pub(crate) async fn load(
     control: &Control,
     caller: &Caller,
@@ -143,7 +143,7 @@ pub(crate) async fn load(
     let now = control.now();
     let valid_from = new.valid_from.unwrap_or(now);
     let tx = control.store().begin().await?;
-    // Versions are made one at a time: each is made of those before it.
+    // Versions are made one at a time: each depends on those before it.
     let revision = store::revisions::bump(&tx).await?;
     let before = store::prices::at(&tx, valid_from).await?;
     let later = store::prices::after(&tx, valid_from).await?;
@@ -197,8 +197,8 @@ pub(crate) async fn load(
     Ok((version, changes))
 }
 
-/// Makes versions when the built-in table or `PRICING` is no longer what the version in force was
-/// made of. Tells whether any was made.
+/// Makes versions if the built-in table or `PRICING` differs from what the version in force was made of. Returns
+/// whether any was made.
 pub(crate) async fn renew(
     tx: &Tx,
     config: &Config,
@@ -216,7 +216,7 @@ pub(crate) async fn renew(
     Ok(!versions.is_empty())
 }
 
-/// Lets data planes have a version whose moment has come.
+/// Sends data planes a version whose time has come.
 pub(crate) async fn take_over(control: &Control) -> Result<(), Error> {
     if !control.publisher().prices_due(control.now()) {
         return Ok(());
@@ -240,7 +240,7 @@ fn changes(before: Option<&PriceVersion>, text: &str) -> Result<Vec<PriceChange>
     Ok(prices::diff::compare(&old, &new))
 }
 
-/// The table in force and the new one, with what is laid over both.
+/// The table in force and the new one, each with the overrides applied.
 fn tables(before: Option<&PriceVersion>, text: &str) -> Result<(PriceTable, PriceTable), Invalid> {
     let overrides = before.map_or("", |before| before.overrides.as_str());
     let new = price_file::compose(text, Some(overrides))?;

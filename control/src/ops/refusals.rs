@@ -1,4 +1,4 @@
-//! Calls that were refused before any key was asked.
+//! Calls that were refused before any attempt.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::{
     store::{self, refusals::RefusalScope},
 };
 
-/// A page's rows when it is not said, and at most.
+/// Default and greatest number of rows in a page.
 pub(crate) const SIZE: u64 = 50;
 pub(crate) const SIZE_MAX: u64 = 500;
 const TEXT_BYTES_MAX: usize = 512;
 
-/// Stores what a data plane reports, unless none are kept.
+/// Stores what a data plane reports, unless retention is 0.
 pub(crate) async fn report(control: &Control, calls: &[RefusedCall]) -> Result<(), Error> {
     if days(control).await? == 0 || calls.is_empty() {
         return Ok(());
@@ -27,14 +27,14 @@ pub(crate) async fn report(control: &Control, calls: &[RefusedCall]) -> Result<(
     tx.commit().await
 }
 
-/// How long they are kept; 0 means not at all.
+/// How many days refused calls are kept; 0 stores none.
 pub(crate) async fn days(control: &Control) -> Result<i64, Error> {
     let name = setting::REFUSAL_RETENTION_DAYS;
     let days = ops::settings::value(control, control.store(), name).await?;
     Ok(setting::refusal_days(&days)?)
 }
 
-/// Those of the caller or a descendant, and of those below it, newest first.
+/// Refused calls of the caller or a descendant and of those below it, newest first.
 pub(crate) async fn list(
     control: &Control,
     caller: &Caller,
@@ -64,7 +64,7 @@ pub(crate) async fn list(
         (false, AccountId::ROOT) => RefusalScope::Everybody,
         (false, _) => RefusalScope::Below(record.account.dna),
     };
-    // One more tells whether there are more.
+    // One row more shows whether there is a next page.
     let asked = (before, size.saturating_add(1));
     let mut calls = store::refusals::list(&tx, &whose, filter, asked).await?;
     let size = usize::try_from(size).map_err(Error::internal)?;

@@ -1,4 +1,4 @@
-//! What was used and what it cost, and whether the books balance.
+//! Reports of usage and cost, and the verification of the books.
 
 use jiff::civil::Date;
 use proxyxai_contract::{Invalid, id::AccountId};
@@ -14,7 +14,7 @@ use crate::{
     store::{self, bills::BillScope, exports::PostingFilter},
 };
 
-/// Totals by model of the caller or a descendant, dearest first.
+/// Totals by model of the caller or a descendant, most expensive first.
 pub(crate) async fn totals(
     control: &Control,
     caller: &Caller,
@@ -36,7 +36,7 @@ pub(crate) async fn by_day(
     store::bills::by_day(control.store(), &BillScope::Account(account), days).await
 }
 
-/// What the accounts below the caller used, or one of them, or those with these labels.
+/// Usage of the accounts below the caller, of one of them, or of those with these labels.
 pub(crate) async fn bill(
     control: &Control,
     caller: &Caller,
@@ -45,7 +45,7 @@ pub(crate) async fn bill(
     page: Page,
 ) -> Result<Bill, Error> {
     let BillFilter { account, labels } = of;
-    // One unchanging state, so that the parts add up.
+    // One consistent snapshot, so that the parts add up.
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let whose = match account {
@@ -95,17 +95,17 @@ pub(crate) async fn today_and_month(
     Ok(both.into())
 }
 
-/// The day it is where the gateway counts days.
+/// The current day in the gateway's time zone.
 pub(crate) fn today(control: &Control) -> Date {
     control.config().zone.day(control.now())
 }
 
-/// Whose calls are asked for, and which.
+/// Which calls of which account.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct CallsOf<'a> {
-    /// None means the caller.
+    /// `None` means the caller.
     pub(crate) account: Option<&'a str>,
-    /// Only the one with this id.
+    /// Only calls with this id.
     pub(crate) request_id: Option<&'a str>,
 }
 
@@ -117,7 +117,7 @@ pub(crate) async fn usage(
     page: Page,
 ) -> Result<Listing<PostedUsage>, Error> {
     let account = subject(control, caller, calls.account).await?;
-    // One unchanging state, so that the total fits the rows.
+    // One consistent snapshot, so that the total matches the rows.
     let tx = control.store().begin_reading().await?;
     let mut listing = store::usage::list(&tx, account, calls.request_id, page.bounded()).await?;
     for usage in &mut listing.rows {
@@ -126,7 +126,7 @@ pub(crate) async fn usage(
     Ok(listing)
 }
 
-/// Takes out of a record what is not the caller's to know: what it cost the operator, and which keys were asked in vain.
+/// Removes from a record what the caller may not see: what it cost the operator, and failed attempts.
 pub(super) fn told(caller: &Caller, usage: &mut PostedUsage) {
     if !caller.is_root() {
         usage.record.expense = None;
@@ -134,14 +134,14 @@ pub(super) fn told(caller: &Caller, usage: &mut PostedUsage) {
     }
 }
 
-/// Recomputes the books from the postings and the records. One at a time.
+/// Recomputes the books from the postings and the records. Only one run at a time.
 pub(crate) async fn verify(
     control: &Control,
     caller: &Caller,
 ) -> Result<LedgerVerification, Error> {
     ops::root_only(caller, "only root may verify the books")?;
     let verifying = control.verifying();
-    // It reads everything, so two at a time would only hold each other up.
+    // It reads everything, so two at a time would only slow each other down.
     let _one = verifying
         .try_lock()
         .map_err(|_| Error::Busy("a verification of the books"))?;
@@ -149,8 +149,8 @@ pub(crate) async fn verify(
     store::books::verify(&tx).await
 }
 
-/// Postings, newest first: for root of all books or of an account's, for others of their own or of an account's below
-/// them. The other books are the operator's.
+/// Postings, newest first. Root sees all books, or an account's; others see their own, or those of an account below
+/// them. All other books are the operator's.
 pub(crate) async fn ledger(
     control: &Control,
     caller: &Caller,
@@ -180,7 +180,7 @@ pub(crate) async fn ledger(
     store::exports::latest(&tx, which, page.bounded()).await
 }
 
-/// Whom a report is about: the caller unless a descendant is named.
+/// The account of a report: the caller unless a descendant is named.
 pub(super) async fn subject(
     control: &Control,
     caller: &Caller,

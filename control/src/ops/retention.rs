@@ -1,4 +1,4 @@
-//! Keeps raw usage records and refused calls for as long as is asked. Totals and ledger stay for good.
+//! Prunes raw usage records and refused calls after their retention time. Totals and ledger stay for good.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use proxyxai_contract::clock::Millis;
 
 use crate::{Control, Error, ops, store};
 
-/// Records that go in one transaction: a report of usage waits for no more than these.
+/// Records deleted in one transaction: a usage report waits for no more than these.
 const RECORDS_PER_BATCH: u64 = 1_000;
-/// Calls and their posting come first: pruning leaves them most of the time.
+/// Calls and posting come first: pruning leaves them most of the time.
 const PAUSE_MS: u64 = 20;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Takes away the records that are old enough, batch by batch, and says how many.
+/// Deletes records older than the retention time, batch by batch. Returns how many.
 pub(crate) async fn prune_usage(control: &Control) -> Result<u64, Error> {
     let Some(days) = control.config().usage_retention_days else {
         return Ok(0);
@@ -34,7 +34,7 @@ pub(crate) async fn prune_usage(control: &Control) -> Result<u64, Error> {
         last = Some(span);
     }
     let tx = control.store().begin().await?;
-    // None of the records that are left was made with them.
+    // No record that is left was made with these keys.
     store::client_keys::prune(&tx, before).await?;
     if pruned > 0 {
         store::usage::seen::prune(&tx).await?;
@@ -44,10 +44,10 @@ pub(crate) async fn prune_usage(control: &Control) -> Result<u64, Error> {
     Ok(pruned)
 }
 
-/// Takes away refused calls that are old enough, batch by batch, and says how many.
+/// Deletes refused calls older than the retention time, batch by batch. Returns how many.
 pub(crate) async fn prune_refusals(control: &Control) -> Result<u64, Error> {
     let age_ms = ops::refusals::days(control).await?.saturating_mul(DAY_MS);
-    // Where none are kept, those that are there go, whatever clock they were made by.
+    // With a retention of 0 all stored ones are deleted, also those with a time in the future.
     let before = match age_ms {
         0 => Millis(i64::MAX),
         age => control.now().plus(age.saturating_neg()),

@@ -1,5 +1,5 @@
-//! `DATA_DIR/root.key`, where a first start keeps the root key that it made: kept true when that key is replaced
-//! here, and told apart from the key of an earlier day where another control plane replaced it.
+//! `DATA_DIR/root.key`, where a first start writes the generated root key. A rotation in this process updates the file;
+//! after one in another control plane, the start reports the file as outdated.
 
 use std::{fs, io::ErrorKind};
 
@@ -20,10 +20,10 @@ use crate::{
 const ROOT_KEY_FILE: &str = "root.key";
 
 impl Control {
-    /// What the file `root.key` in `DATA_DIR` is good for now.
+    /// Whether the file `root.key` in `DATA_DIR` has root's current key.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// Errors if the database cannot be read.
     pub async fn root_key_file(&self) -> Result<RootKeyFile, Error> {
         let kept = match vault::inspect_secret_file(&self.config().data_dir.join(ROOT_KEY_FILE)) {
             Ok(SecretFile::Secret(kept)) => kept,
@@ -41,7 +41,7 @@ impl Control {
     }
 }
 
-/// Keeps a root key that was made for a new database. The file is written before the commit: a key that is stored
+/// Writes a root key that was generated for a new database. The file is written before the commit: a key that is stored
 /// but shown nowhere would be lost.
 pub(super) fn keep(config: &Config, key: &ClientKey) -> Result<(), Error> {
     let path = config.data_dir.join(ROOT_KEY_FILE);
@@ -52,15 +52,15 @@ pub(super) fn keep(config: &Config, key: &ClientKey) -> Result<(), Error> {
     vault::write_secret(&path, &Secret::new(key.expose()))
 }
 
-/// The key in the file. One that cannot be read helps nobody, and is not what stops a start.
+/// The key in the file. A file that cannot be read is ignored and does not stop a start.
 pub(super) fn kept(config: &Config) -> Option<Secret> {
     let kept = vault::read_secret(&config.data_dir.join(ROOT_KEY_FILE));
     kept.ok().flatten()
 }
 
-/// Puts root's new key into the file, if its former one is there. Called after the commit, since until then it is
-/// the former one that counts; whoever asked for the new one is told it in any case. A file with any other key is
-/// somebody's own, or that of a control plane which did not hear of a rotation: the start tells.
+/// Writes root's new key into the file, if its former one is there. Called after the commit, since the former key
+/// counts until then.
+/// A file with any other key may be an operator's own, or outdated by another control plane: the start reports it.
 pub(super) fn replace(control: &Control, former: Option<KeyHash>, key: &ClientKey) {
     let path = control.config().data_dir.join(ROOT_KEY_FILE);
     let hash = |kept: &Secret| control.vault().hasher().hash(kept.expose());

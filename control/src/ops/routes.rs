@@ -1,4 +1,4 @@
-//! Explaining where calls go.
+//! Explains where calls go.
 
 use proxyxai_contract::{
     Invalid,
@@ -16,7 +16,7 @@ use crate::{
 
 const MODEL_BYTES_MAX: usize = 255;
 
-/// Whether it may be a model's name.
+/// Whether this may be a model's name.
 pub(super) fn check_model(model: &str) -> Result<(), Invalid> {
     if model.is_empty() || model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control) {
         let problem = format!("must be a model, 1 to {MODEL_BYTES_MAX} bytes");
@@ -25,8 +25,8 @@ pub(super) fn check_model(model: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// The models, levels and keys that a call of an account would be tried on, in order and why. Without an
-/// account it is the caller's own call.
+/// The models, levels and keys that a call of an account would try, in order and with reasons. Without an account it is
+/// the caller's own call.
 pub(crate) async fn explain(
     control: &Control,
     caller: &Caller,
@@ -67,10 +67,10 @@ pub(crate) async fn explain(
     })
 }
 
-/// What there is to route to.
+/// The keys to route to.
 struct KeyPool {
     keys: Vec<UpstreamKey>,
-    /// Of what is not ready.
+    /// Only keys that are not ready.
     healths: Vec<KeyHealthReport>,
     rotation: LoadBalancing,
 }
@@ -99,7 +99,7 @@ impl KeyPool {
                     Some(of) => !whole && of == model,
                 })
             };
-            // What is wrong with the key as a whole weighs more than what is wrong with one model.
+            // A fault of the whole key counts before a fault for one model.
             let (state, reason) = of(true)
                 .or_else(|| of(false))
                 .map_or((HealthState::Ready, ""), |health| {

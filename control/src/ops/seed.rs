@@ -1,5 +1,5 @@
-//! What a new store begins with: the sentinel of the master key, root, and what `INIT_USERS` and
-//! `INIT_KEYS` name. On an old store it only checks, and brings up to date what every start does.
+//! Seeds a new store: the sentinel of the master key, root, and what `INIT_USERS` and `INIT_KEYS` name. An existing
+//! store is only checked and brought up to date.
 
 use proxyxai_contract::{
     client_key::ClientKey,
@@ -26,15 +26,14 @@ use crate::{
 const CHILD_LIMIT: u64 = 88_888_888;
 const ROOT_EMAIL: &str = "root@localhost";
 
-/// What a start begins with.
+/// The result of a start.
 pub(crate) struct BootstrapResult {
     pub(crate) vault: Vault,
-    /// The root key, when it was generated here.
+    /// The root key, if it was generated here.
     pub(crate) root_key: Option<ClientKey>,
 }
 
-/// Opens the vault and seeds a new store, in one transaction: either all of a first start has happened, or
-/// nothing.
+/// Opens the vault and seeds a new store, in one transaction, so that a first start happens entirely or not at all.
 pub(crate) async fn first_start(
     store: &Store,
     config: &Config,
@@ -64,7 +63,7 @@ pub(crate) async fn first_start(
     })
 }
 
-/// `INIT_USERS` counts for a new database. Whoever edits it later to change root's key has to hear that nothing changed.
+/// Warns that `INIT_USERS` counts for a new database only, if its root key differs from root's.
 async fn tell_of_another_root_key(
     tx: &Tx,
     vault: &Vault,
@@ -125,7 +124,7 @@ async fn seed_accounts(
     Ok(generated)
 }
 
-/// What the first start is told is root's word.
+/// Addresses of the first start are verified by root.
 const fn by_root(now: Millis) -> VerifiedAddresses {
     VerifiedAddresses {
         email: Some(AddressVerification {
@@ -161,7 +160,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
             partial_key: String::new(),
             public_key: String::new(),
             level: Level::ZERO,
-            // One, so that a level that `SWITCH_OVER` names takes over without more ado.
+            // One, so that a level in `SWITCH_OVER` takes over without further settings.
             gear: 1,
             role: 0,
             tier: 0,
@@ -191,7 +190,7 @@ fn root(user: &InitUser, now: Millis) -> AccountRecord {
     }
 }
 
-/// Adds keys that the store has never seen; one that was deleted by hand does not come back.
+/// Adds keys that the store has never had; a key that was deleted does not come back.
 async fn seed_keys(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Result<(), Error> {
     let keys = config.init_keys()?;
     if keys.is_empty() {

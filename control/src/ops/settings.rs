@@ -1,5 +1,4 @@
-//! Settings that may change while the gateway runs. Secret ones are sealed where they are stored,
-//! and no answer shows them.
+//! Settings that may change while the gateway runs. Secret ones are stored sealed, and no response shows them.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -21,7 +20,7 @@ use crate::{
 
 const ROOT_ONLY: &str = "only root may see and change the settings";
 const TEXT_BYTES_MAX: usize = 4096;
-/// What texts sealed for an operator are bound to.
+/// The context that an operator's sealed texts are bound to.
 const TEXT_CONTEXT: &str = "text of an operator";
 
 /// All settings in effect; secret ones masked.
@@ -33,16 +32,16 @@ pub(crate) async fn get(
     in_effect(control).await
 }
 
-/// Whom a change of settings is for.
+/// The scope of a change of settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SettingsScope {
-    /// The system; accounts keep what they have of their own in place of a setting.
+    /// The system; accounts keep their overrides.
     System,
-    /// Every account: what they have of their own in place of what is set is taken away.
+    /// Every account: their overrides of the changed settings are removed.
     AllAccounts,
 }
 
-/// Stores some of the system's, drops others back to their defaults; all or nothing.
+/// Stores some settings of the system and resets others to their defaults; all or nothing.
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
@@ -52,7 +51,7 @@ pub(crate) async fn update(
     change(control, caller, set, reset, SettingsScope::System).await
 }
 
-/// Stores some, drops others back to their defaults; all or nothing.
+/// Stores some settings and resets others to their defaults; all or nothing.
 pub(crate) async fn change(
     control: &Control,
     caller: &Caller,
@@ -62,7 +61,7 @@ pub(crate) async fn change(
 ) -> Result<BTreeMap<String, String>, Error> {
     ops::root_only(caller, ROOT_ONLY)?;
     check(&set, &reset)?;
-    // Whoever sends back what was shown means no change.
+    // A masked value that is sent back means no change.
     set.retain(|name, value| !(is_secret(name) && value.trim() == MASK));
     seal(control, &mut set)?;
     let names: Vec<_> = set.keys().chain(&reset).cloned().collect();
@@ -109,18 +108,18 @@ fn check(set: &BTreeMap<String, String>, reset: &[String]) -> Result<(), Error> 
     all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())
 }
 
-/// Balances that things take.
+/// The balance that each action requires.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BalanceMinimums {
     /// A call.
     pub(crate) call: Money,
-    /// Opening an account.
+    /// Creating an account.
     pub(crate) opening: Money,
     /// Managing accounts.
     pub(crate) managing: Money,
 }
 
-/// What things take; everybody may know.
+/// The minimums, which every account may see.
 pub(crate) async fn minimums(control: &Control) -> Result<BalanceMinimums, Error> {
     let db = control.store();
     Ok(BalanceMinimums {
@@ -130,7 +129,7 @@ pub(crate) async fn minimums(control: &Control) -> Result<BalanceMinimums, Error
     })
 }
 
-/// What an account may have of its own in place of a setting.
+/// The accounts' override of a setting, if there is one.
 fn own_rules(name: &str) -> Option<AccountOverride> {
     match name {
         setting::MODEL_MAPPER => Some(AccountOverride::ModelMapper),
@@ -143,7 +142,7 @@ fn own_rules(name: &str) -> Option<AccountOverride> {
     }
 }
 
-/// A fresh client key that belongs to nobody.
+/// A fresh client key that belongs to no account.
 pub(crate) fn generate_client_key() -> Result<ClientKey, Error> {
     ClientKey::generate().map_err(Error::internal)
 }
@@ -166,7 +165,7 @@ pub(crate) async fn seal_text(
     control.vault().seal_text(TEXT_CONTEXT, text)
 }
 
-/// Opens what `seal_text` made. Nothing else that is sealed opens here: it is bound to other uses.
+/// Opens what `seal_text` made. It opens nothing else, since the context is part of the seal.
 #[expect(
     clippy::unused_async,
     reason = "the fronts wait for every operation alike"
@@ -181,31 +180,31 @@ pub(crate) async fn open_text(
     opened.map_err(|_| Invalid::new("text", "was not sealed by this gateway").into())
 }
 
-/// One setting in effect.
+/// The value of a setting in effect.
 pub(super) async fn value(control: &Control, db: &impl Db, name: &str) -> Result<String, Error> {
     let stored = store::settings::all(db).await?;
     Ok(publish::effective(stored.get(name), name, control.config()))
 }
 
-/// One setting in effect that is an amount.
+/// The value of a setting that is an amount.
 pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Result<Money, Error> {
     let text = value(control, db, name).await?;
     setting::dollars(&text).map_err(|error| error.under(name).into())
 }
 
-/// How often an account may ask the administration, a minute; none for as often as it likes.
+/// How many administrative requests an account may make a minute. `None` if there is no limit.
 pub(super) async fn admin_rate(control: &Control) -> Result<Option<NonZeroU32>, Error> {
     let text = value(control, control.store(), setting::ADMIN_RPM).await?;
     setting::rate(&text).map_err(|error| error.under(setting::ADMIN_RPM).into())
 }
 
-/// One setting in effect that is a share in hundredths, as parts of a million.
+/// The value of a setting that is a percentage, as parts of a million.
 pub(super) async fn percent(control: &Control, db: &impl Db, name: &str) -> Result<i64, Error> {
     let text = value(control, db, name).await?;
     setting::percent(&text).map_err(|error| error.under(name).into())
 }
 
-/// A setting in effect that is a secret; none when it is empty.
+/// The value of a secret setting. Returns `None` if it is empty.
 pub(crate) async fn secret(control: &Control, name: &str) -> Result<Option<Secret>, Error> {
     let stored = store::settings::all(control.store()).await?;
     let clear = match stored.get(name) {
@@ -223,7 +222,7 @@ fn is_secret(name: &str) -> bool {
     setting::SECRETS.contains(&name)
 }
 
-/// Secrets are stored as only the master key opens them, each for its own name.
+/// Seals the secret values under the master key, each for its own name.
 fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Error> {
     let given =
         |(name, value): &(&String, &mut String)| is_secret(name) && !value.trim().is_empty();
@@ -238,7 +237,7 @@ fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Err
     Ok(())
 }
 
-/// Settings in effect as the audit log sees them.
+/// Settings in effect, as the audit log shows them.
 async fn fields(control: &Control, db: &impl Db, names: &[String]) -> Result<AuditFields, Error> {
     let stored = store::settings::all(db).await?;
     let field = |name: &String| {
@@ -271,7 +270,7 @@ async fn in_effect(control: &Control) -> Result<BTreeMap<String, String>, Error>
         .collect())
 }
 
-/// One problem as it is, several as one that names them all.
+/// One problem as it is, several as one error that names them all.
 fn all_problems(problems: &[Invalid]) -> Result<(), Error> {
     match problems {
         [] => Ok(()),

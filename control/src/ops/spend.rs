@@ -1,5 +1,5 @@
-//! What was used as a series, by model or account, and for root by key or provider: the dearest values, the others
-//! together, and the same of the span before.
+//! Usage as a time series, by model or account, and for root also by key or provider: the most expensive values, the
+//! others together, and the same for the time range before.
 
 use std::collections::BTreeMap;
 
@@ -25,10 +25,10 @@ use crate::{
     },
 };
 
-/// Values that are told one by one.
+/// Values with a row of their own.
 const TOP: u64 = 10;
 
-/// Use of an account and all below it over some days.
+/// Usage of an account and all below it over some days.
 pub(crate) async fn series(
     control: &Control,
     caller: &Caller,
@@ -53,7 +53,7 @@ pub(crate) async fn series(
         SeriesInterval::Day => None,
         SeriesInterval::Hour => Some(hours(days, &control.config().zone, control.now())?),
     };
-    // One unchanging state, so that the parts add up.
+    // One consistent snapshot, so that the parts add up.
     let tx = control.store().begin_reading().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let account = account.as_deref().map(str::trim);
@@ -109,14 +109,14 @@ async fn flats(control: &Control, days: DateRange) -> Result<Vec<FlatCost>, Erro
     ops::earnings::flats(control, &all).await
 }
 
-/// Sums of days: of all, and of the dearest values.
+/// Sums of days: in total, and of the most expensive values.
 struct DailySpend {
     total: BTreeMap<Date, Earning>,
     of: BTreeMap<(String, Date), Earning>,
 }
 
 impl DailySpend {
-    /// What keys cost by the month is theirs and their provider's, and in all that is told of all.
+    /// Adds monthly prices of keys to the total, and to the row of the key or provider.
     fn add_flats(&mut self, flats: Vec<FlatCost>, by: SpendDimension) {
         for flat in flats {
             let Ok(day) = flat.day.parse() else {
@@ -178,7 +178,7 @@ fn sum(points: &[Earning]) -> Earning {
     sum
 }
 
-/// Puts hours in the place of days. Totals stay those of the days.
+/// Replaces days by hours. Totals stay those of the days.
 async fn by_hour(
     control: &Control,
     tx: &Tx,
@@ -221,7 +221,7 @@ async fn by_hour(
     Ok(())
 }
 
-/// The provider of a key as it is now.
+/// The current provider of a key.
 fn provider(terms: &TermsByKey, key: &str) -> String {
     let key = key.parse().ok().and_then(|id| KeyId::new(id).ok());
     let found = key.and_then(|key| terms.get(&key));

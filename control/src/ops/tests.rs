@@ -1,4 +1,4 @@
-//! Laws of the operations, asked through them.
+//! Tests of the operations, through their public functions.
 
 mod accounts;
 mod audit;

@@ -1,5 +1,5 @@
-//! What records add to the totals of earnings and of tags, worked out where they are posted: control has the rules of
-//! keys, and what comes late, from a batch or from a data plane that was killed takes no other way.
+//! What records add to the totals of earnings and of tags, computed while posting: only control knows the cost rules of
+//! keys, and late records, of batches or of crashed data planes, are posted the same way.
 
 use jiff::civil::Date;
 use proxyxai_contract::{
@@ -23,15 +23,15 @@ use crate::{
 /// What some records add.
 #[derive(Debug, Default)]
 pub(super) struct UsageAdditions {
-    /// By all that earnings are asked by.
+    /// By every dimension of earnings.
     pub(super) earned: EarningTotals,
     /// By account, day and tag.
     pub(super) tagged: DailyTotals,
-    /// Answered without a price.
+    /// Calls without a price.
     unpriced: UnpricedUsage,
 }
 
-/// Says on each record what it cost the operator. A key that is not known yet costs the list.
+/// Sets on each record what it cost the operator. A key that is not known yet costs the list price.
 pub(super) fn price(records: &mut [UsageRecord], terms: &TermsByKey) {
     for record in records {
         let known = record.key.and_then(|key| terms.get(&key));
@@ -43,7 +43,7 @@ pub(super) fn price(records: &mut [UsageRecord], terms: &TermsByKey) {
 }
 
 impl UsageAdditions {
-    /// Takes in what a record used.
+    /// Adds the usage of a record.
     pub(super) fn add(
         &mut self,
         record: &UsageRecord,
@@ -67,7 +67,7 @@ impl UsageAdditions {
         self.miss(record, day, used.requests);
     }
 
-    /// Takes in that a record costs something else than it did, in its units. What it cost the operator stays.
+    /// Adds the difference in cost of a corrected record, in its units. What it cost the operator stays.
     pub(super) fn correct(
         &mut self,
         record: &UsageRecord,
@@ -88,7 +88,7 @@ impl UsageAdditions {
         self.tag(record, day, &used);
     }
 
-    /// All of what is earned.
+    /// The sum of all earnings.
     pub(super) fn total(&self) -> Earning {
         let mut total = Earning::default();
         for earning in self.earned.values() {
@@ -97,7 +97,8 @@ impl UsageAdditions {
         total
     }
 
-    /// Writes it down, in the transaction that posts the records of a data plane. `above` says the ancestors of an account.
+    /// Stores the additions, in the transaction that posts the records of a data plane. `above` returns the ancestors
+    /// of an account.
     pub(super) async fn store(
         self,
         tx: &Tx,
@@ -146,7 +147,7 @@ impl UsageAdditions {
     }
 }
 
-/// What of a call's cost, in the units of its account, somebody pays, in dollars. Root pays nobody.
+/// The charge for a call in dollars, from its cost in the units of its account. Root pays nothing.
 pub(crate) fn charged(record: &UsageRecord, cost: Money) -> Money {
     if record.account == AccountId::ROOT {
         return Money::ZERO;

@@ -1,5 +1,5 @@
-//! Links by which whoever reads an address's mail says that it belongs to an account. A link is sealed by the vault,
-//! good for three days and once; looking at it changes nothing, so a mail scanner that follows it verifies nothing.
+//! Links that verify that an address belongs to an account. A link is sealed by the vault, valid for three days and for
+//! one use. Opening it changes nothing, so a mail scanner that follows it verifies nothing.
 
 use std::fmt::Write as _;
 
@@ -28,18 +28,18 @@ use crate::{
     },
 };
 
-/// What a link is sealed for.
+/// The context that links are sealed for.
 const CONTEXT: &str = "mail-verification";
 const NONCE_BYTES: usize = 24;
 
-/// What an address is verified for.
+/// The address that a link verifies.
 #[derive(Debug, Clone)]
 pub(crate) struct VerificationRequest {
     pub(crate) account: AccountId,
     pub(crate) address: String,
 }
 
-/// Sends links to those addresses of the caller or a descendant that are not verified yet, and names their fields.
+/// Sends links to the unverified addresses of the caller or a descendant, and names their fields.
 pub(crate) async fn ask(
     control: &Control,
     caller: &Caller,
@@ -72,7 +72,7 @@ pub(crate) async fn ask(
     Ok(sent)
 }
 
-/// Sends links for a new account's addresses, as far as the rates allow; whoever misses one asks for it.
+/// Sends links for a new account's addresses, within the rate limits; an account can request a missing one later.
 pub(super) async fn invite(
     control: &Control,
     tx: &Tx,
@@ -85,7 +85,7 @@ pub(super) async fn invite(
     Ok(())
 }
 
-/// After an account was changed: an address that is another now loses its link and gets one of its own.
+/// Called after a change of an account: a changed address loses its old link and gets a new one.
 pub(super) async fn changed(
     control: &Control,
     tx: &Tx,
@@ -101,7 +101,7 @@ pub(super) async fn changed(
     Ok(())
 }
 
-/// What a link is for, as long as it is good.
+/// What a link is for. Returns `None` if it is not valid.
 pub(crate) async fn look(
     control: &Control,
     token: &str,
@@ -115,7 +115,7 @@ pub(crate) async fn look(
     Ok(record.and_then(|record| good(control, &token, &record, link.as_ref())))
 }
 
-/// Verifies the address that a link is for; none when it is not good, or not any more.
+/// Verifies the address of a link. Returns `None` if the link is not valid, or no longer.
 pub(crate) async fn confirm(
     control: &Control,
     token: &str,
@@ -129,7 +129,7 @@ pub(crate) async fn confirm(
     let Some(mut record) = locked.remove(&token.account) else {
         return Ok(None);
     };
-    // Under the lock, so that of two that come at once one finds it.
+    // Under the lock, so that only one of two simultaneous requests finds it.
     let link = store::links::get(&tx, token.account, token.field.as_str()).await?;
     let Some(wish) = good(control, &token, &record, link.as_ref()) else {
         return Ok(None);
@@ -161,13 +161,13 @@ pub(crate) async fn confirm(
     Ok(Some(wish))
 }
 
-/// The customer of root at whose door mails that an account causes are laid, so that sub-accounts are no way round a
-/// rate; none for root.
+/// The customer of root that mails caused by an account count for, so that sub-accounts cannot evade a rate limit.
+/// `None` for root.
 pub(crate) fn customer(dna: &str) -> Option<AccountId> {
     Dna::parse(dna).ok()?.ids().get(1).copied()
 }
 
-/// How many mails a customer may be the cause of now.
+/// How many more mails a customer may cause now.
 pub(crate) async fn mails_left(
     control: &Control,
     tx: &Tx,
@@ -203,7 +203,7 @@ async fn send_if_open(
     Ok(())
 }
 
-/// Queues a link. Returns when to ask again if there were too many already.
+/// Queues a link. Returns when to retry if there were too many already.
 async fn send(
     control: &Control,
     tx: &Tx,
@@ -228,7 +228,7 @@ async fn send(
     let mut bytes = [0u8; NONCE_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     let nonce = bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         write!(text, "{byte:02x}").ok();
         text
     });
@@ -258,7 +258,7 @@ async fn send(
     Ok(None)
 }
 
-/// What is in a token, if this gateway sealed it.
+/// The content of a token, if this gateway sealed it.
 fn opened(control: &Control, token: &str) -> Option<VerificationToken> {
     let text = control.vault().open_text(CONTEXT, token).ok()?;
     VerificationToken::parse(text.expose())

@@ -1,4 +1,4 @@
-//! What accounts have used of their windows by now, as far as data planes have told.
+//! How much of their windows accounts have used by now, as far as data planes have reported.
 
 use proxyxai_contract::window::LimitWindow;
 

@@ -1,4 +1,4 @@
-//! What differs between two price tables, field by field, and whether that can be meant.
+//! The differences between two price tables, field by field, and whether they look like mistakes.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -15,35 +15,35 @@ use proxyxai_contract::{
     price::{ModelPrice, PartPrices, PriceTable, TierPrices},
 };
 
-/// A price may grow this many times before it is taken for a slip of the keyboard.
+/// A price that grows by more than this factor is taken for a typing error.
 const GROWTH_MAX: i128 = 100;
-/// No million tokens, and no call, costs more dollars than this.
+/// A price in dollars, for a million tokens or one call, above which it is taken for a mistake.
 const DOLLARS_MAX: i64 = 1_000_000;
 
-/// A table may leave out so many models of the one before it.
+/// The most models that a new table may leave out.
 pub const GONE_MAX: usize = 20;
 
 /// One field of one model that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceChange {
-    /// Name in the table; fine-tuned models as `ft:BASE`.
+    /// Model name in the table; fine-tuned models as `ft:BASE`.
     pub model: String,
-    /// Name in the file, `Sizes.WxH` for a size of pictures.
+    /// Field name in the file; `Sizes.WxH` for an image size.
     pub field: String,
-    /// What the numbers count.
+    /// The unit of the numbers.
     pub unit: ChangeUnit,
-    /// In the old table; none when it has no such field.
+    /// The old value; `None` if the table has no such field.
     pub old: Option<i64>,
-    /// In the new one.
+    /// The new value; `None` if the table has no such field.
     pub new: Option<i64>,
-    /// What the old table charges where it has no such field: the text price of the direction.
+    /// What the old table charges without such a field: the text price of the direction.
     pub fallback: Option<i64>,
 }
 
-/// What the numbers of a change count.
+/// The unit of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeUnit {
-    /// Nano-dollars per million tokens, per call or per picture.
+    /// Nano-dollars per million tokens, per call or per image.
     NanoDollars,
     /// Millionths of a factor.
     Micros,
@@ -60,11 +60,11 @@ pub fn compare(old: &PriceTable, new: &PriceTable) -> Vec<PriceChange> {
         .collect()
 }
 
-/// Refuses what looks like a mistake: a price that is absurd, or a table that leaves out many models, as one file of
-/// several does. What is left out has no price from then on.
+/// Rejects likely mistakes: an absurd price, or a table that leaves out many models, as one file out of several does.
+/// Models left out would have no price any more.
 ///
 /// # Errors
-/// Names the first of them.
+/// Errors with the first mistake.
 pub fn check(old: &PriceTable, new: &PriceTable, changes: &[PriceChange]) -> Result<(), Invalid> {
     if let Some(absurd) = changes.iter().find(|change| change.is_absurd()) {
         let problem = format!("is absurd ({absurd}); force it if it is meant");
@@ -88,11 +88,10 @@ pub fn check(old: &PriceTable, new: &PriceTable, changes: &[PriceChange]) -> Res
     }
 }
 
-// === impl Change ===
+// === impl PriceChange ===
 
 impl PriceChange {
-    /// Whether it looks like a mistake: more than 100 times what was charged before, or more than a
-    /// million dollars.
+    /// Whether it looks like a mistake: more than 100 times the price before, or more than a million dollars.
     pub fn is_absurd(&self) -> bool {
         let Some(new) = self.new.filter(|_| self.unit != ChangeUnit::Tokens) else {
             return false;
@@ -103,7 +102,7 @@ impl PriceChange {
         grown || (self.unit == ChangeUnit::NanoDollars && new > most)
     }
 
-    /// Growth in percent, to a tenth; none when there is nothing to compare.
+    /// Growth in percent, to one decimal; `None` if there is nothing to compare.
     pub fn percent(&self) -> Option<Decimal> {
         let (old, new) = (Decimal::from(self.old?), Decimal::from(self.new?));
         let grown = new.checked_sub(old)?.checked_mul(Decimal::ONE_HUNDRED)?;
@@ -112,7 +111,7 @@ impl PriceChange {
             .map(|percent| percent.round_dp(1).normalize())
     }
 
-    /// The new value alone, as a price list shows it.
+    /// Only the new value, as a price list shows it.
     pub fn price(&self) -> String {
         format!("{} {} {}", self.model, self.field, self.shown(self.new))
     }
@@ -192,7 +191,7 @@ fn fields(price: &ModelPrice) -> Vec<PriceField> {
         rates,
         max_input,
         max_output,
-        // No price.
+        // Not a price.
         reasons: _,
     } = price;
     let money = |name: String, value: Money, fallback: Option<Money>| PriceField {
@@ -238,8 +237,8 @@ fn fields(price: &ModelPrice) -> Vec<PriceField> {
     fields
 }
 
-/// Prices of all parts at each length of a prompt. Those that a table may leave out are shown where it has them, with
-/// what counts where it has not.
+/// Prices of all parts at each prompt length. Optional fields are shown if the table has them, with the price that
+/// applies otherwise.
 fn of_scale(under: &str, scale: &TierPrices, picture: Option<Money>) -> Vec<PriceField> {
     let of_units = |under: String, units: &PartPrices| {
         let field = move |part: BillPart, name: &str| {
@@ -293,7 +292,7 @@ mod tests {
                 "gpt-4o InputText 2.5 -> 3 (+20 %)",
                 "gpt-4o Rates 1 -> 1.1 (+10 %)",
                 "gpt-4o MaxOutput 16384 -> 9 (-99.9 %)",
-                // A tier that is a factor follows.
+                // A tier given as a factor changes along.
                 "gpt-4o Tiers.priority.InputText 4.25 -> 5.1 (+20 %)",
                 "own InputText - -> 1",
                 "own OutputText - -> 1",
@@ -310,7 +309,7 @@ mod tests {
             (r#"{"ChatPricing":{"gpt-4o":{"InputText":250}}}"#, false),
             (r#"{"ChatPricing":{"gpt-4o":{"InputText":250.1}}}"#, true),
             (r#"{"ChatPricing":{"gpt-4o":{"InputText":0}}}"#, false),
-            // Cached tokens of a model without a price of their own cost what text does.
+            // Without their own price, cached tokens cost as much as text.
             (r#"{"ChatPricing":{"gpt-4":{"CachedText":3001}}}"#, true),
             (r#"{"ChatPricing":{"gpt-4o":{"Rates":101}}}"#, true),
             (r#"{"ChatPricing":{"own":{"InputText":1000000}}}"#, false),

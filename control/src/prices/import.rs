@@ -1,5 +1,5 @@
-//! Public price lists as tables of ours: `LiteLLM`'s `model_prices_and_context_window.json` and models.dev's
-//! `api.json`, told apart by what is in them.
+//! Conversion of public price lists into tables: `LiteLLM`'s `model_prices_and_context_window.json` and models.dev's
+//! `api.json`, recognised by their content.
 
 mod litellm;
 mod media;
@@ -15,25 +15,25 @@ use serde_json::{Map, Value, json};
 
 use proxyxai_contract::{Invalid, price_file};
 
-/// The lists that are understood.
+/// The formats that can be read.
 pub const FORMATS: [&str; 2] = [LITELLM, MODELS_DEV];
 const LITELLM: &str = "litellm";
 const MODELS_DEV: &str = "models.dev";
 
-/// What was read.
+/// The result of an import.
 #[derive(Debug)]
 pub struct Imported {
-    /// Whose list it is, one of `FORMATS`.
+    /// The format of the list, one of `FORMATS`.
     pub format: &'static str,
-    /// A table in our form.
+    /// The list as a price table.
     pub table: Value,
-    /// Models in it.
+    /// The number of models in it.
     pub models: usize,
-    /// Entries that were left out, by their mode.
+    /// Entries that were left out, counted by mode.
     pub skipped: BTreeMap<String, usize>,
 }
 
-/// Where a list was read.
+/// Where and when a list was read.
 #[derive(Debug, Clone, Copy)]
 pub struct ListOrigin<'a> {
     /// Its address, or the name of its file.
@@ -42,7 +42,7 @@ pub struct ListOrigin<'a> {
     pub day: &'a str,
 }
 
-/// What a list says, by our groups.
+/// The models of a list, by group.
 struct Groups {
     /// The name of the list in `Sources`.
     source: String,
@@ -53,8 +53,8 @@ struct Groups {
 pub(crate) const CHAT: &str = "ChatPricing";
 pub(crate) const TUNED: &str = "FineTuningPricing";
 
-/// Vendors that are reached directly: our name, what their models may begin with in `LiteLLM`'s list, and the
-/// name in models.dev's. The same vendor comes more than once where a list has several names of it.
+/// Vendors that are reached directly: our name, the prefix of their models in `LiteLLM`'s list, and their name in
+/// models.dev's. A vendor with several names in a list has several rows.
 const VENDORS: [(&str, &str, &str); 21] = [
     ("openai", "openai", "openai"),
     ("openai", "text-completion-openai", ""),
@@ -82,7 +82,7 @@ const VENDORS: [(&str, &str, &str); 21] = [
 /// Reads a list.
 ///
 /// # Errors
-/// When it is no such list, or the table made of it could not be loaded.
+/// Errors if it is not such a list, or the resulting table cannot be loaded.
 pub fn read(text: &str, origin: ListOrigin<'_>) -> Result<Imported, Invalid> {
     let list: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| Invalid::new("list", error.to_string()))?;
@@ -127,7 +127,7 @@ pub fn read(text: &str, origin: ListOrigin<'_>) -> Result<Imported, Invalid> {
 impl Groups {
     fn of(list: &str, origin: ListOrigin<'_>) -> Self {
         Self {
-            // What an older list said keeps its date.
+            // Entries of an older list keep its date.
             source: format!("sync-{list}-{}", origin.day),
             by_name: BTreeMap::new(),
             skipped: BTreeMap::new(),
@@ -139,8 +139,8 @@ impl Groups {
         *count = count.saturating_add(1);
     }
 
-    /// Adds a model, where no group has its name yet. Of two vendors with the same name the first has it, and the
-    /// other's begins with its own. Tuned models are named by their base.
+    /// Adds a model unless its name is taken. If two vendors use the same name, the first gets it and the other's
+    /// is prefixed with the vendor. Fine-tuned models are named by their base.
     fn add(
         &mut self,
         group: &'static str,
@@ -166,7 +166,7 @@ impl Groups {
         models.insert(name, Value::Object(fields));
     }
 
-    /// Whose a name is already, whatever its group.
+    /// The provider that already has a name, in any group.
     fn provider_of(&self, group: &str, name: &str) -> Option<&str> {
         let groups = self.by_name.iter();
         let mut same = groups.filter(|(other, _)| (**other == TUNED) == (group == TUNED));
@@ -175,7 +175,7 @@ impl Groups {
     }
 }
 
-/// A number that is one, exactly as it is written.
+/// A number, exactly as it is written. Returns `None` if it is not a number.
 fn decimal(entry: &Value, name: &str) -> Option<Decimal> {
     let text = entry.get(name)?.as_number()?.to_string();
     Decimal::from_str(&text)

@@ -1,5 +1,5 @@
-//! Laying a public list over a price table: what it has replaces field by field, what it does not have stays, and
-//! what moves too far needs somebody's word.
+//! Merges a public list into a price table: its fields replace the table's, and fields it does not have stay. Large
+//! changes need confirmation.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -13,53 +13,53 @@ use crate::prices::{
     import::{Imported, TUNED},
 };
 
-/// What is to be laid over.
+/// Which models to merge.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MergeScope<'a> {
-    /// Only models of these providers; empty means all that the table has.
+    /// Only models of these providers; empty means all providers of the table.
     pub providers: &'a [String],
-    /// Whether models that the list does not have are taken out of the table.
+    /// Whether to remove models that the list does not have.
     pub prune: bool,
 }
 
-/// A table with a list laid over it.
+/// A table merged with a list.
 #[derive(Debug)]
 pub struct MergedTable {
-    /// The new table, as JSON. The very table that was given, when nothing changed.
+    /// The new table, as JSON; identical to the given one if nothing changed.
     pub text: String,
-    /// Models that are new.
+    /// Names of new models.
     pub added: Vec<String>,
-    /// Models that the list does not have although it has others of their provider.
+    /// Models missing from the list, though it has others of their provider.
     pub gone: Vec<String>,
 }
 
-/// A table with a list laid over it, and what loading it would change.
+/// A merged table, and what loading it would change.
 #[derive(Debug)]
 pub struct MergeDraft {
-    /// The table.
+    /// The merged table.
     pub laid: MergedTable,
-    /// Fields that differ, with what is laid over both tables.
+    /// Fields that differ, with overrides applied to both tables.
     pub changes: Vec<PriceChange>,
 }
 
-/// How far prices may move before somebody has to say that it is meant.
+/// How far prices may move without confirmation.
 #[derive(Debug, Clone, Copy)]
 pub struct PriceBounds {
-    /// How many times more, or less, a price may become.
+    /// The factor by which a price may grow or shrink.
     pub factor: Decimal,
-    /// How many models may be taken out.
+    /// How many models may be removed.
     pub gone_max: usize,
 }
 
-/// Fields that are no price.
+/// Fields that are not prices.
 const LABELS: [&str; 2] = ["Provider", "Source"];
-/// What the table knows of these was looked at by somebody.
+/// Limits in the table, which somebody has checked.
 const LIMITS: [&str; 2] = ["MaxInput", "MaxOutput"];
 const TIERS: &str = "Tiers";
-/// The second pass finds what the first has freed, and the third nothing.
+/// The second pass finds what the first freed, and the third finds nothing.
 const PASSES_MAX: usize = 4;
 
-// === impl Bounds ===
+// === impl PriceBounds ===
 
 impl Default for PriceBounds {
     fn default() -> Self {
@@ -74,7 +74,7 @@ impl PriceBounds {
     /// Reads a factor as an operator writes it.
     ///
     /// # Errors
-    /// When it is no number, or less than one.
+    /// Errors if it is not a number, or less than one.
     pub fn parse(factor: &str, gone_max: usize) -> Result<Self, Invalid> {
         let factor = factor.parse().ok();
         let factor = factor.filter(|factor| *factor >= Decimal::ONE);
@@ -83,7 +83,7 @@ impl PriceBounds {
             .ok_or_else(|| Invalid::new("factor", "must be a number of at least 1"))
     }
 
-    /// What needs a word: each price that moves too far, and models that vanish.
+    /// What needs confirmation: each price that moves too far, and removed models.
     pub fn objections(&self, changes: &[PriceChange], taken_out: usize) -> Vec<String> {
         let far = changes.iter().filter(|change| self.is_far(change));
         let mut objections: Vec<_> = far.map(ToString::to_string).collect();
@@ -107,17 +107,17 @@ impl PriceBounds {
         };
         match (change.old, change.fallback) {
             (Some(old), _) => more(new, old) || more(old, new),
-            // A price of its own is mostly lower than what stood for it.
+            // A price of its own is mostly lower than the one it replaces.
             (None, Some(stood)) => more(new, stood),
             (None, None) => false,
         }
     }
 }
 
-/// Lays a list over a table, and compares what would count with what counts.
+/// Merges a list into a table, and compares the prices before and after.
 ///
 /// # Errors
-/// When the table or what is laid over it is none, or a provider is none of the table's.
+/// Errors if the table or the overrides cannot be read, or the table has no such provider.
 pub fn draft(
     table: &str,
     overrides: &str,
@@ -130,13 +130,13 @@ pub fn draft(
     Ok(MergeDraft { laid, changes })
 }
 
-/// Lays a list over a table.
+/// Merges a list into a table.
 ///
 /// # Errors
-/// When the table is none, or a provider is none of its.
+/// Errors if the table cannot be read, or has no such provider.
 pub fn merge(table: &str, list: &Imported, scope: MergeScope<'_>) -> Result<MergedTable, Invalid> {
     let mut laid = merge_once(table, list, scope)?;
-    // A model that is taken out may have stood for others of the list, which are new without it.
+    // A removed model may have stood for others of the list, which are new without it.
     for _ in 1..PASSES_MAX {
         if !scope.prune || laid.gone.is_empty() {
             break;
@@ -217,13 +217,13 @@ fn merge_once(table: &str, list: &Imported, scope: MergeScope<'_>) -> Result<Mer
 
 struct TableMerge<'a> {
     table: &'a mut Value,
-    /// Models that the list has, and whether they are tuned ones.
+    /// Models that the list has, and whether they are fine-tuned.
     matched: BTreeSet<(bool, String)>,
     added: Vec<String>,
     changed: bool,
 }
 
-// === impl Work ===
+// === impl TableMerge ===
 
 impl TableMerge<'_> {
     fn merge_entry(&mut self, group: &str, name: &str, entry: &Value) {
@@ -231,7 +231,7 @@ impl TableMerge<'_> {
         let provider = provider(entry);
         if let Some(name) = self.own(tuned, name, provider) {
             let fresh = self.matched.insert((tuned, name.clone()));
-            // A second name of the same model in the list.
+            // Otherwise it is a second name of the same model in the list.
             if fresh {
                 self.replace(group, &name, entry);
             }
@@ -239,8 +239,8 @@ impl TableMerge<'_> {
         }
         let others = model_aliases::aliases(name).find_map(|other| self.find(tuned, &other));
         if let Some((other, found)) = others {
-            // Others who sell a model under its maker's name do not say what the name costs, and a release is
-            // told only where its price is its own.
+            // Prices of resellers under the maker's name do not change the price of that name. A dated release is
+            // listed only if its price differs.
             let same = provider_is(&found, provider);
             if !same || covers(&found, entry) {
                 if same {
@@ -267,7 +267,7 @@ impl TableMerge<'_> {
         }
     }
 
-    /// The name that the table has a provider's model under: the plain one, or one that begins with the provider.
+    /// The name of a provider's model in the table: the plain one, or one prefixed with the provider.
     fn own(&self, tuned: bool, name: &str, provider: &str) -> Option<String> {
         let bare = name.strip_prefix(provider);
         let bare = bare.and_then(|bare| bare.strip_prefix('/'));
@@ -288,7 +288,7 @@ impl TableMerge<'_> {
         Some((name.to_owned(), entry.clone()))
     }
 
-    /// Field by field; an entry in which none differs keeps its source.
+    /// Replaces field by field. An entry without differences keeps its source.
     fn replace(&mut self, group: &str, name: &str, entry: &Value) {
         let tuned = group == TUNED;
         let Some(known) = group_of(self.table, tuned, name).filter(|known| known == group) else {
@@ -316,7 +316,7 @@ impl TableMerge<'_> {
     }
 }
 
-/// The table as text, with the list among its sources and without those that nothing names any more.
+/// The table as text, with the list added to its sources and unused sources removed.
 fn finish(mut whole: Value, list: &Value) -> String {
     let named: BTreeSet<String> = entries(&whole)
         .filter_map(|(.., entry)| entry.get("Source")?.as_str().map(str::to_owned))
@@ -352,7 +352,7 @@ fn group_of(table: &Value, tuned: bool, name: &str) -> Option<String> {
     group.map(|(group, _)| group.clone())
 }
 
-/// As changes name a model.
+/// The name of a model in changes.
 fn told_as(group: &str, name: &str) -> String {
     match group {
         TUNED => format!("ft:{name}"),
@@ -373,7 +373,7 @@ fn covers(own: &Value, list: &Value) -> bool {
     own.as_object().is_some_and(|own| covers_map(own, list))
 }
 
-/// Whether an entry has all prices that a list has.
+/// Whether an entry has all prices of a list's entry.
 fn covers_map(own: &Map<String, Value>, list: &Value) -> bool {
     let mut fields = list.as_object().into_iter().flatten();
     fields.all(|(field, value)| {
@@ -388,7 +388,7 @@ fn covers_map(own: &Map<String, Value>, list: &Value) -> bool {
     })
 }
 
-/// Older tables name texts shortly.
+/// The short name of a text field in older tables.
 fn alias<'a>(own: &Map<String, Value>, field: &'a str) -> &'a str {
     match field.strip_suffix("Text") {
         Some(short @ ("Input" | "Output")) if own.contains_key(short) => short,
@@ -396,7 +396,7 @@ fn alias<'a>(own: &Map<String, Value>, field: &'a str) -> &'a str {
     }
 }
 
-/// Whether two values say the same; `2` and `2.0` do.
+/// Whether two values are equal; `2` equals `2.0`.
 fn same(own: Option<&Value>, value: &Value) -> bool {
     match (own, value) {
         (Some(Value::Number(own)), Value::Number(value)) => own.as_f64() == value.as_f64(),

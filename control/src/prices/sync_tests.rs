@@ -1,4 +1,4 @@
-//! What a list may do to a table, and what it may not.
+//! What merging a list may change in a table, and what it must not.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -57,7 +57,7 @@ fn changes(laid: &MergedTable) -> Vec<PriceChange> {
 
 #[test]
 fn a_list_that_was_laid_over_with_pruning_changes_nothing_again() {
-    // `old` of another provider has stood for groq's model, and is taken out.
+    // `old` of another provider stood for groq's model, and is removed.
     let list = json!({"gpt": chat("openai", 2.0, 8.0), "groq/old": chat("groq", 5.0, 5.0)});
     let prune = MergeScope {
         prune: true,
@@ -91,7 +91,7 @@ fn what_the_list_does_not_have_stays() {
     assert_eq!(entry["Tiers"]["fast"], json!({"Tokens": 2}));
     assert_eq!(entry["Source"], expected["Source"]);
     assert_eq!(text["Version"], ORIGIN.day);
-    // Its own source is still that of another.
+    // Its own source is still that of another entry.
     assert_eq!(text["Sources"].as_object().unwrap().len(), 2);
     assert_eq!(done.gone, ["say", "old", "ft:gpt"]);
     assert!(text["ChatPricing"]["old"].is_object());
@@ -191,7 +191,7 @@ fn a_price_that_moves_too_far_needs_a_word() {
         );
         PriceBounds::default().objections(&changes(&done), 0).len()
     };
-    // Tiers that are factors move along.
+    // Tiers given as factors change along.
     assert_eq!(far(4.0, 4.0), 0);
     assert_eq!(far(4.1, 8.0), 3);
     assert_eq!(far(0.9, 8.0), 3);

@@ -1,4 +1,4 @@
-//! From what is stored to what data planes are sent. What cannot be used is left out and logged.
+//! Converts stored records to what data planes get. Records that cannot be used are skipped and logged.
 
 use proxyxai_contract::{
     Invalid,
@@ -22,8 +22,8 @@ use crate::{
     vault::Vault,
 };
 
-/// The value of a setting in effect. One that cannot be used must not keep the program from
-/// starting, so it counts as not stored.
+/// The value of a setting in effect. A stored value that is not valid must not keep the program from starting, so it is
+/// ignored.
 pub(crate) fn effective(stored: Option<&String>, name: &str, config: &Config) -> String {
     match stored {
         Some(value) => match setting::check(name, value) {
@@ -51,7 +51,7 @@ pub(super) fn proxy_settings(
     zone: &Zone,
     reloads: u64,
 ) -> ProxySettings {
-    // Each value was checked; what a check lets through, the same reader reads.
+    // Each value was validated when it was stored, by the same parser.
     ProxySettings {
         routing: RoutingRules {
             model_mapper: ModelMapper::parse(&value(setting::MODEL_MAPPER)).unwrap_or_default(),
@@ -93,7 +93,7 @@ pub(super) fn account_entry(
     (id, (!gone).then(known))
 }
 
-/// An account as data planes know it, without its further client keys.
+/// The account as data planes get it, without its further client keys.
 pub(crate) fn as_known(record: AccountRecord) -> AccountConfig {
     let AccountRecord {
         account: view,
@@ -135,7 +135,7 @@ pub(super) fn key_entry(record: KeyRecord, vault: &Vault) -> (KeyId, Option<Upst
             secret,
             provider,
             level: record.key.level,
-            // What it costs is the operator's to know.
+            // Only the operator may know the cost of a key.
             config: KeyConfig {
                 price: KeyPrice::default(),
                 ..record.key.config

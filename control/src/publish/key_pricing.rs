@@ -1,5 +1,5 @@
-//! What calls on each key cost the operator, kept ready for posting: rules of all keys that ever were, over the prices
-//! in force. Data planes are told nothing of it.
+//! What calls on each key cost the operator, ready for posting: the rules of all keys, deleted ones included, applied
+//! to the prices in force. Data planes get none of it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,12 +16,12 @@ use crate::store::KeyRecord;
 /// Terms by key.
 pub(crate) type TermsByKey = HashMap<KeyId, Arc<ExpenseRule>>;
 
-/// The rules, and what they come to.
+/// The cost rules of keys, and the terms computed from them.
 #[derive(Debug, Default)]
 pub(super) struct KeyPricing {
-    /// Host and rule of each key, deleted ones too: their calls may still be on the way.
+    /// Host and rule of each key, deleted ones included: their calls may not be posted yet.
     given: HashMap<KeyId, (String, KeyPrice)>,
-    /// The prices in force as they are written.
+    /// The price table in force, as entries.
     fields: PriceEntries,
     terms: Arc<TermsByKey>,
 }
@@ -35,7 +35,7 @@ pub(super) fn rule(record: &KeyRecord) -> (KeyId, (String, KeyPrice)) {
 }
 
 impl KeyPricing {
-    /// Takes in rules that changed, and prices if they did.
+    /// Applies changed rules and prices.
     pub(super) fn apply(
         &mut self,
         rules: Vec<(KeyId, (String, KeyPrice))>,
@@ -58,7 +58,7 @@ impl KeyPricing {
         } else {
             changed.iter().filter_map(terms).collect()
         };
-        // A report that is being posted has the old ones. Of those that stay only the pointers are copied.
+        // A report that is being posted keeps the old terms. For keys without a change only the pointers are copied.
         let mut whole = if all {
             TermsByKey::new()
         } else {

@@ -1,13 +1,13 @@
-//! How far a window can reach, as control knows it: a data plane that has not heard of a lower limit is held
-//! to that all the same. Data planes ask for the windows of the accounts above by themselves.
+//! The limit of a window, as control knows it: it binds a data plane that does not know of a lower limit yet. Data
+//! planes ask for the windows of ancestors separately.
 
 use proxyxai_contract::{
     snapshot::AccountConfig,
     window::{LimitWindow, ModelLimits, WindowKey},
 };
 
-/// The most that a window of the first account of a chain can have; none when it has no such limit, or nothing is
-/// known. The chain is from the account to root.
+/// The limit of a window of the first account of a chain. Returns `None` if it has no such limit, or it is not known.
+/// The chain goes from the account to root.
 pub(super) fn most(chain: &[&AccountConfig], system: &ModelLimits, key: &WindowKey) -> Option<u64> {
     let own = chain.first()?;
     if let Some(id) = key.client_key {
@@ -23,7 +23,7 @@ pub(super) fn most(chain: &[&AccountConfig], system: &ModelLimits, key: &WindowK
         .and_then(|limit| limit.of(key.window))
 }
 
-/// The limits by model of the first account: its own, else those of the next that has some, else the
+/// The limits by model of the first account: its own, else those of the nearest ancestor that has some, else the
 /// system's.
 fn by_model<'a>(chain: &[&'a AccountConfig], system: &'a ModelLimits) -> &'a ModelLimits {
     let own = chain.iter().map(|account| &account.model_limits);

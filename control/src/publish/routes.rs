@@ -1,4 +1,4 @@
-//! Where calls go, by the very rules and the very configuration that data planes have.
+//! Where calls go, by the same rules and configuration as on data planes.
 
 use proxyxai_contract::{
     id::AccountId,
@@ -9,17 +9,17 @@ use proxyxai_contract::{
 
 use super::{Publisher, PublisherState};
 
-/// What becomes of a call.
+/// The routing of a call.
 #[derive(Debug)]
 pub(crate) struct PlannedRoute {
-    /// How calls are spread over keys.
+    /// How calls are balanced over keys.
     pub(crate) rotation: LoadBalancing,
-    /// Where it goes, or why it is refused.
+    /// Where the call goes, or why it is refused.
     pub(crate) plan: Result<RoutePlan, String>,
 }
 
 impl Publisher {
-    /// Where a call of an account for a model goes; none when data planes do not know the account.
+    /// The route of a call by an account for a model. Returns `None` if data planes do not know the account.
     pub(crate) fn route(&self, account: AccountId, model: &str) -> Option<PlannedRoute> {
         let state = self.state();
         let settings = state.catalogue.settings()?;

@@ -1,5 +1,5 @@
-//! Data planes that watch now: what each has yet to be told of money and health, and what it
-//! acknowledged. Later news of the same thing replaces earlier, so nothing queues up.
+//! Data planes with an open stream: their pending updates of balances and key health, and the revision each
+//! acknowledged. A later update of the same subject replaces an earlier one, so no queue grows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,19 +12,18 @@ use proxyxai_contract::{
 
 use crate::domain::upstream_key;
 
-/// One key may be reported for many models; past this many pairs, further ones stay local to their
-/// data plane.
+/// One key may be reported for many models; past this many pairs, further ones stay local to their data plane.
 const HEALTHS_MAX: usize = 10_000;
 
 type HealthSubject = (KeyId, Option<String>);
 
-/// Everything about data planes that lives in memory only.
+/// State of data planes that is kept in memory only.
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
     next: u64,
     watching: BTreeMap<u64, Subscriber>,
     healths: BTreeMap<HealthSubject, HashMap<NodeName, KeyHealthReport>>,
-    /// Accounts whose money moved since the last flush.
+    /// Accounts whose balance changed since the last flush.
     dirty: BTreeSet<AccountId>,
 }
 
@@ -35,21 +34,21 @@ struct Subscriber {
     pending: PendingUpdate,
 }
 
-/// News without a revision.
+/// An update without a revision.
 #[derive(Debug, Default)]
 pub(super) struct PendingUpdate {
     standings: BTreeMap<AccountId, PostedBalance>,
     healths: BTreeMap<HealthSubject, KeyHealthReport>,
-    /// Told once, when the stream begins; later ones are answers to what the data plane asks.
+    /// Sent once, when the stream begins; later ones are responses to the data plane's requests.
     pub(super) leases: Vec<LeasedCredit>,
-    /// Whose unused credit is wanted back.
+    /// Payers whose unused credit is recalled.
     pub(super) recalls: BTreeSet<PayerId>,
 }
 
-// === impl Pending ===
+// === impl PendingUpdate ===
 
 impl PendingUpdate {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to send.
     pub(super) fn is_empty(&self) -> bool {
         self.standings.is_empty()
             && self.healths.is_empty()
@@ -57,12 +56,12 @@ impl PendingUpdate {
             && self.recalls.is_empty()
     }
 
-    /// Money that moved.
+    /// Changed balances.
     pub(super) fn standings(&self) -> Vec<PostedBalance> {
         self.standings.values().copied().collect()
     }
 
-    /// What was learnt about keys.
+    /// Changed health of keys.
     pub(super) fn healths(&self) -> Vec<KeyHealthReport> {
         self.healths.values().cloned().collect()
     }
@@ -71,7 +70,7 @@ impl PendingUpdate {
 // === impl Subscribers ===
 
 impl Subscribers {
-    /// A data plane begins to watch; an older stream of the same node ends.
+    /// Adds a stream; an older stream of the same node ends.
     pub(super) fn join(
         &mut self,
         node: NodeName,
@@ -106,29 +105,29 @@ impl Subscribers {
         self.next
     }
 
-    /// A stream ended.
+    /// Removes a stream.
     pub(super) fn leave(&mut self, id: u64) {
         self.watching.remove(&id);
     }
 
-    /// What a stream has to tell; `None` when another stream has taken its place.
+    /// Takes the pending update of a stream. Returns `None` if a newer stream has replaced it.
     pub(super) fn take(&mut self, id: u64) -> Option<PendingUpdate> {
         self.watching
             .get_mut(&id)
             .map(|subscriber| std::mem::take(&mut subscriber.pending))
     }
 
-    /// Whether nobody watches.
+    /// Whether no stream is open.
     pub(super) fn is_empty(&self) -> bool {
         self.watching.is_empty()
     }
 
-    /// How many watch.
+    /// How many streams are open.
     pub(super) fn len(&self) -> usize {
         self.watching.len()
     }
 
-    /// Wants credit of these back from all but one. Tells whether there is anybody to ask.
+    /// Recalls unused credit of these payers from all nodes but one. Returns whether there is any node to ask.
     pub(super) fn recall(
         &mut self,
         payers: impl IntoIterator<Item = PayerId>,
@@ -145,14 +144,14 @@ impl Subscribers {
         asked
     }
 
-    /// Whether this node watches.
+    /// Whether this node has a stream.
     pub(super) fn is_watching(&self, node: &NodeName) -> bool {
         self.watching
             .values()
             .any(|subscriber| subscriber.node == *node)
     }
 
-    /// A data plane runs on this revision.
+    /// Stores that a data plane applied this revision.
     pub(super) fn acknowledge(&mut self, node: &NodeName, revision: Revision) {
         for subscriber in self
             .watching
@@ -163,14 +162,14 @@ impl Subscribers {
         }
     }
 
-    /// Whether all that watch run on this revision.
+    /// Whether all streams have applied this revision.
     pub(super) fn all_have(&self, revision: Revision) -> bool {
         self.watching
             .values()
             .all(|subscriber| subscriber.acknowledged >= revision)
     }
 
-    /// Tells all of money.
+    /// Sends balances to all.
     pub(super) fn tell_standings(&mut self, standings: &[PostedBalance]) {
         for subscriber in self.watching.values_mut() {
             subscriber.pending.standings.extend(
@@ -181,30 +180,30 @@ impl Subscribers {
         }
     }
 
-    /// Money of these accounts moved.
+    /// Marks accounts whose balance changed.
     pub(super) fn mark(&mut self, accounts: impl IntoIterator<Item = AccountId>) {
         if !self.watching.is_empty() {
             self.dirty.extend(accounts);
         }
     }
 
-    /// Whether nobody but this node watches.
+    /// Whether no other node has a stream.
     pub(super) fn are_only(&self, node: &NodeName) -> bool {
         self.watching
             .values()
             .all(|subscriber| subscriber.node == *node)
     }
 
-    /// Accounts whose money moved since this was last asked.
+    /// Takes the accounts marked since the last call.
     pub(super) fn take_marked(&mut self) -> BTreeSet<AccountId> {
         std::mem::take(&mut self.dirty)
     }
 
-    /// Remembers what a data plane learnt and tells the others.
+    /// Stores a health report of a data plane and forwards it to the others.
     pub(super) fn report(&mut self, node: &NodeName, health: &KeyHealthReport) {
         let subject = (health.key, health.model.clone());
         if health.state == HealthState::Ready {
-            // Whoever got an answer with the key proves the others wrong.
+            // A response with the key disproves the other nodes' reports.
             self.healths.remove(&subject);
         } else if self.healths.len() < HEALTHS_MAX || self.healths.contains_key(&subject) {
             self.healths
@@ -230,7 +229,7 @@ impl Subscribers {
         }
     }
 
-    /// Forgets everything that was said of a key, and tells all that it is ready.
+    /// Deletes all reports of a key, and sends all nodes that it is ready.
     pub(super) fn wake_key(&mut self, key: KeyId) {
         let mut subjects: Vec<_> = self
             .healths
@@ -258,7 +257,7 @@ impl Subscribers {
         }
     }
 
-    /// Forgets everything that was said of any key; a reload wakes them at the data planes.
+    /// Deletes all reports of all keys; a reload makes them ready at the data planes.
     pub(super) fn wake_all(&mut self) {
         self.healths.clear();
         for subscriber in self.watching.values_mut() {
@@ -266,7 +265,7 @@ impl Subscribers {
         }
     }
 
-    /// The worst that is said of each key, or of each key for one model, as far as it still holds.
+    /// The worst report of each key, or of each key for one model, that is still in force.
     pub(super) fn healths(&self, now: Millis) -> Vec<KeyHealthReport> {
         let worst =
             |((key, model), reports): (&HealthSubject, &HashMap<NodeName, KeyHealthReport>)| {
@@ -288,7 +287,7 @@ impl Subscribers {
         self.healths.iter().filter_map(worst).collect()
     }
 
-    /// The worst that is said of a key as a whole.
+    /// The worst report of a key as a whole.
     pub(super) fn health_of(&self, key: KeyId, now: Millis) -> (HealthState, String) {
         let reports = self.healths.get(&(key, None));
         let (state, reason) =
@@ -296,7 +295,7 @@ impl Subscribers {
         (state, reason.to_owned())
     }
 
-    /// Drops sleeps that are over.
+    /// Drops reports of a sleep that has ended.
     pub(super) fn sweep(&mut self, now: Millis) {
         let over = |health: &KeyHealthReport| matches!(health.state, HealthState::Sleeping { until } if until <= now);
         self.healths.retain(|_, reports| {

@@ -1,4 +1,4 @@
-//! The stream of one data plane: everything first, then whatever there is to tell.
+//! The stream of one data plane: the full configuration first, then every update.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use tokio::sync::watch;
 
 use super::Publisher;
 
-/// What a stream has to do next.
+/// The next step of a stream.
 enum StreamStep {
-    /// Tell this.
+    /// Send this update.
     Tell(Box<SnapshotUpdate>),
-    /// Wait for news.
+    /// Wait for an update.
     Wait,
-    /// End.
+    /// End the stream.
     Over,
 }
 
-/// One stream. Gone from the books when it is dropped.
+/// One stream. The drop removes it from the subscribers.
 struct UpdateStream {
     publisher: Arc<Publisher>,
     id: u64,
@@ -31,7 +31,7 @@ struct UpdateStream {
     news: watch::Receiver<u64>,
 }
 
-/// Begins a stream for a node, whose money is told with the first update.
+/// Begins a stream for a node; its balances are sent with the first update.
 pub(super) fn begin(
     publisher: &Arc<Publisher>,
     node: NodeName,
@@ -51,7 +51,7 @@ pub(super) fn begin(
     stream::unfold(watcher, UpdateStream::next)
 }
 
-// === impl Watcher ===
+// === impl UpdateStream ===
 
 impl UpdateStream {
     async fn next(mut self) -> Option<(SnapshotUpdate, Self)> {
@@ -77,7 +77,7 @@ impl UpdateStream {
             .sent
             .is_some_and(|sent| state.catalogue.has_forgotten(sent))
         {
-            // It watches again and gets everything, money included.
+            // The node connects again and gets everything, balances included.
             return StreamStep::Over;
         }
         let current = self.sent == Some(state.catalogue.revision());

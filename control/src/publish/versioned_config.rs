@@ -1,5 +1,5 @@
-//! The configuration in memory, each item with the revision at which it changed, so that the
-//! difference between any two revisions can be told. It reads nothing itself.
+//! The configuration in memory. Each item has the revision at which it changed, so that the difference between any two
+//! revisions can be computed. It reads no database.
 
 use std::{collections::BTreeMap, iter, sync::Arc};
 
@@ -13,17 +13,17 @@ use proxyxai_contract::{
 
 use super::limits;
 
-/// Removals are remembered for data planes that lag behind; past this many, one that lags further
-/// has to begin anew.
+/// Removals are kept for data planes that lag behind. Past this many, a data plane that lags further gets the full
+/// configuration.
 const TOMBSTONES_MAX: usize = 10_000;
-/// No tree of accounts is deeper, as data planes see it.
+/// The greatest depth of the tree of accounts, as data planes see it.
 const DEPTH_MAX: usize = 64;
 
-/// All that data planes know.
+/// The whole configuration that data planes get.
 #[derive(Debug, Default)]
 pub(super) struct VersionedConfig {
     revision: Revision,
-    /// Removals up to this revision are forgotten.
+    /// Removals up to this revision are dropped.
     floor: Revision,
     accounts: VersionedMap<AccountId, AccountConfig>,
     keys: VersionedMap<KeyId, UpstreamKey>,
@@ -31,31 +31,31 @@ pub(super) struct VersionedConfig {
     prices: Option<(Revision, Arc<PriceTable>)>,
 }
 
-/// What a refresh found.
+/// The changes that a refresh found.
 #[derive(Debug, Default)]
 pub(super) struct ConfigChanges {
-    /// New states of accounts; `None` is removed.
+    /// New states of accounts; `None` if removed.
     pub(super) accounts: Vec<(AccountId, Option<AccountConfig>)>,
-    /// New states of keys; `None` is removed or out of rotation.
+    /// New states of keys; `None` if removed or disabled.
     pub(super) keys: Vec<(KeyId, Option<UpstreamKey>)>,
-    /// Settings as they are now.
+    /// The current settings.
     pub(super) settings: Option<ProxySettings>,
-    /// Prices as they are now.
+    /// The current prices.
     pub(super) prices: Option<PriceTable>,
 }
 
 #[derive(Debug)]
 struct VersionedMap<K, T>(BTreeMap<K, (Revision, Option<Arc<T>>)>);
 
-// === impl Catalogue ===
+// === impl VersionedConfig ===
 
 impl VersionedConfig {
-    /// Where it stands.
+    /// The current revision.
     pub(super) const fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// Takes over what changed up to a revision. What is as it was keeps its old revision.
+    /// Applies the changes up to a revision. Items without a change keep their old revision.
     pub(super) fn apply(&mut self, changes: ConfigChanges, revision: Revision) {
         let ConfigChanges {
             accounts,
@@ -75,7 +75,7 @@ impl VersionedConfig {
         self.floor = self.floor.max(self.accounts.prune()).max(self.keys.prune());
     }
 
-    /// What changed since a revision; everything when there is none.
+    /// The changes since a revision; everything if it is `None`.
     pub(super) fn update(&self, since: Option<Revision>) -> SnapshotUpdate {
         let newer = |at: Revision| since.is_none_or(|since| at > since);
         let mut update = SnapshotUpdate {
@@ -97,12 +97,12 @@ impl VersionedConfig {
         update
     }
 
-    /// Whether removals since this revision are no longer known.
+    /// Whether removals since this revision are dropped already.
     pub(super) fn has_forgotten(&self, since: Revision) -> bool {
         since < self.floor
     }
 
-    /// An account and its ancestors up to root, as data planes know them; empty when they do not.
+    /// An account and its ancestors up to root, as data planes know them. Empty if they do not know it.
     pub(super) fn chain(&self, id: AccountId) -> Vec<&AccountConfig> {
         let parent = |account: &&AccountConfig| self.accounts.get(account.parent?);
         iter::successors(self.accounts.get(id), parent)
@@ -120,18 +120,18 @@ impl VersionedConfig {
         self.prices.as_ref().map(|(_, item)| item.as_ref())
     }
 
-    /// Whether this key is in rotation.
+    /// Whether this key is enabled.
     pub(super) fn has_key(&self, id: KeyId) -> bool {
         self.keys.has(id)
     }
 
-    /// The most that a window can have, as far as that is known here.
+    /// The limit of a window, as far as it is known here.
     pub(super) fn limit(&self, key: &WindowKey) -> Option<u64> {
         let chain = self.chain(key.account);
         limits::most(&chain, &self.settings()?.model_limits, key)
     }
 
-    /// The smallest limit of a month of the accounts above one.
+    /// The smallest monthly limit among the ancestors of an account.
     pub(super) fn month_limit_above(&self, id: AccountId) -> Option<Money> {
         let chain = self.chain(id);
         let above = chain.iter().skip(1);
@@ -152,7 +152,7 @@ fn put<T: PartialEq>(slot: &mut Option<(Revision, Arc<T>)>, item: Option<T>, rev
     }
 }
 
-// === impl Shelf ===
+// === impl VersionedMap ===
 
 impl<K, T> Default for VersionedMap<K, T> {
     fn default() -> Self {
@@ -171,7 +171,7 @@ impl<K: Ord + Copy, T: PartialEq + Clone> VersionedMap<K, T> {
 
     fn put(&mut self, id: K, item: Option<T>, revision: Revision) {
         let old = self.get(id);
-        // What was never there needs no tombstone, and what is as it was needs no update.
+        // An item that never existed needs no tombstone, and one without a change needs no update.
         if old != item.as_ref() {
             self.0.insert(id, (revision, item.map(Arc::new)));
         }
@@ -190,7 +190,7 @@ impl<K: Ord + Copy, T: PartialEq + Clone> VersionedMap<K, T> {
         (present, removed)
     }
 
-    /// Forgets the older half of the removals when there are too many, and tells up to where.
+    /// Drops the older half of the removals if there are too many. Returns up to which revision.
     fn prune(&mut self) -> Revision {
         let mut gone: Vec<_> = self
             .0

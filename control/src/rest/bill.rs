@@ -21,7 +21,7 @@ use crate::{
     ops,
 };
 
-/// `/x-bill`: the accounts below the caller. Their list comes in pages, the totals are of all.
+/// `/x-bill`: the accounts below the caller. Their list is paged; the totals cover all of them.
 pub(super) async fn descendants(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -49,7 +49,7 @@ pub(super) async fn descendants(
     })
 }
 
-/// `/dashboard/bill`: the caller's own; of today unless days are named.
+/// `/dashboard/bill`: the caller's own use, for today unless the query names days.
 pub(super) async fn own(
     State(control): State<Control>,
     AnyKeyCaller(caller): AnyKeyCaller,
@@ -65,14 +65,14 @@ pub(super) async fn own(
     Ok(Json(own_bill(by_day, days, &control.zone())))
 }
 
-/// What was used on one day.
+/// Use of one day.
 struct DayUsage {
     date: Date,
     total: UsageTotals,
     models: Vec<(String, UsageTotals)>,
 }
 
-/// Rows that come ordered by day, put together by day.
+/// Groups rows by day. They must come ordered by day.
 fn by_day(rows: Vec<DayTotals>) -> Vec<DayUsage> {
     let mut days: Vec<DayUsage> = Vec::new();
     for DayTotals { day, model, totals } in rows {
@@ -199,7 +199,7 @@ fn analysis(part: UsageTotals, whole: UsageTotals) -> Analysis {
     }
 }
 
-/// When a day began, in seconds since 1970.
+/// The start of a day, in seconds since 1970.
 pub(super) fn seconds(zone: &Zone, day: Date) -> i64 {
     zone.start_of(day).0.div_euclid(1000)
 }
@@ -295,7 +295,7 @@ fn own_bill(rows: Vec<DayTotals>, days: DateRange, zone: &Zone) -> OwnBill {
     }
 }
 
-/// Days without use among the others: whoever draws a line wants their zeros.
+/// Adds the days without use, because charts need their zeros.
 fn every_day(used: Vec<DayUsage>, days: DateRange) -> impl Iterator<Item = DayUsage> {
     let mut used = used.into_iter().peekable();
     days.each().map(move |date| {

@@ -1,5 +1,5 @@
-//! What clients of `OpenAI`'s own billing endpoints ask for, in its shapes: use in cents, what may be
-//! spent this month, and the credit there is.
+//! The paths that clients of `OpenAI`'s billing endpoints call, in `OpenAI`'s shapes: use in cents, the month's limit,
+//! and the remaining credit.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Millis, money::Money};
@@ -33,7 +33,7 @@ pub(super) const QUERY: [QueryParam; 2] = [
     ),
 ];
 
-/// `/dashboard/billing/usage`: both ends of `start_date` and `end_date` included.
+/// `/dashboard/billing/usage`. `start_date` and `end_date` are both included.
 pub(super) async fn usage(
     State(control): State<Control>,
     AnyKeyCaller(caller): AnyKeyCaller,
@@ -84,8 +84,8 @@ struct BillingItem {
     cost: Cents,
 }
 
-/// `/dashboard/billing/subscription`. Clients subtract the month's use from `hard_limit_usd`, so it is
-/// what this month may come to: what has been used and what is left, within the month's cap.
+/// `/dashboard/billing/subscription`. Clients subtract the month's use from `hard_limit_usd`. So it is the use so far
+/// plus the credit left, within the month's limit.
 pub(super) async fn subscription(
     State(control): State<Control>,
     AnyKeyCaller(caller): AnyKeyCaller,
@@ -163,7 +163,7 @@ struct BillingPlan {
     id: &'static str,
 }
 
-/// `/dashboard/billing/credit_grants`: the cards.
+/// `/dashboard/billing/credit_grants`: the account's cards.
 pub(super) async fn credit_grants(
     State(control): State<Control>,
     AnyKeyCaller(caller): AnyKeyCaller,

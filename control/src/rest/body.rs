@@ -1,6 +1,5 @@
-//! Reading the body of a request into its type. `null` counts as absent, unknown fields are passed over unless the type
-//! denies them, misspelt ones are refused, and what is wrong is told by the name of its field; the value itself is never
-//! repeated, it may be a secret.
+//! Reads the body of a request into its type. `null` counts as absent. Unknown fields are ignored unless the type
+//! denies them; misspelt ones are refused. Errors name the field and never repeat the value, which may be a secret.
 
 use proxyxai_contract::Invalid;
 use serde::de::DeserializeOwned;
@@ -16,20 +15,20 @@ use utoipa::{
 
 use super::json;
 
-/// Longer than any name that is known.
+/// Longer than any known name.
 const NAME_CHARS_MAX: usize = 64;
 
-/// A JSON object that a request may have as its body, or inside of it.
+/// A JSON object that is a request body, or part of one.
 pub(super) trait Body: Sized {
     /// The names of its fields.
     fn shape() -> &'static Shape;
 
-    /// Takes fields that have been checked against the shape.
+    /// Builds the value from fields that were checked against the shape.
     fn build(fields: Map<String, Value>) -> Result<Self, Invalid>;
 }
 
-/// Makes a body of a type that serde reads and that has a schema, or of one with two parts that are bodies and are read
-/// from the same fields. What is `shown` by answers may be sent back with the rest of a row, and is passed over.
+/// Makes a body of a type that serde reads and that has a schema, or of two bodies read from the same fields. Fields
+/// listed as `shown` appear in responses only; a row sent back may contain them, and they are ignored.
 macro_rules! body {
     ($body:ty $(, shown: [$($shown:literal),* $(,)?])?) => {
         body!(@ $body, Shape::of::<$body>(&[$($($shown),*)?]), Shape::fields);
@@ -67,23 +66,23 @@ pub(super) fn read<B: Body>(body: &[u8]) -> Result<B, Invalid> {
     }
 }
 
-/// Reads an object that has been taken out of its JSON already.
+/// Reads an object that is already parsed.
 pub(super) fn object<B: Body>(fields: Map<String, Value>) -> Result<B, Invalid> {
     B::shape().check(&fields)?;
     B::build(fields)
 }
 
-/// The names of a body's fields, as its schema has them, so that what is read is what is documented.
+/// The names of a body's fields. They come from its schema, so what is read is what is documented.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     names: Vec<String>,
     required: Vec<String>,
-    /// Whether there may be no other fields.
+    /// Whether other fields are refused.
     is_closed: bool,
 }
 
 impl Shape {
-    /// Of the fields of a schema, and those that are only `shown`: answers have them, so they come back with whole rows.
+    /// The fields of a schema, and those that are only `shown`: responses have them, so they come back with whole rows.
     pub(super) fn of<B: PartialSchema>(shown: &[&str]) -> Self {
         let RefOr::T(Schema::Object(schema)) = B::schema() else {
             return Self::default();
@@ -99,7 +98,8 @@ impl Shape {
         }
     }
 
-    /// Of two bodies that are read from the same fields. Neither may deny what is unknown to it: it may be the other's.
+    /// Joins two bodies that are read from the same fields. Neither may deny unknown fields, since they may belong to
+    /// the other.
     pub(super) fn both<B: Body, C: Body>() -> Self {
         let (one, other) = (B::shape(), C::shape());
         let both = |one: &[String], other: &[String]| [one, other].concat();
@@ -110,7 +110,7 @@ impl Shape {
         }
     }
 
-    /// Takes the fields of a type that serde reads; what is wrong has the name of the innermost field.
+    /// Deserializes the fields. An error names the innermost field.
     pub(super) fn fields<B: DeserializeOwned>(fields: Map<String, Value>) -> Result<B, Invalid> {
         serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
             let field = error
@@ -135,7 +135,7 @@ impl Shape {
         }
     }
 
-    /// A misspelt field would be passed over, and what it says left out.
+    /// Refuses misspelt fields. Ignoring one would drop its value without a word.
     fn check_names(&self, fields: &Map<String, Value>) -> Result<(), Invalid> {
         let foreign = || fields.keys().filter(|name| !self.names.contains(name));
         for given in foreign() {
@@ -150,7 +150,7 @@ impl Shape {
     }
 }
 
-/// What is said of a name that nobody knows; a long one is not repeated whole.
+/// The message for an unknown name. A long name is shortened.
 pub(super) fn unknown(name: &str, names: &[impl AsRef<str>]) -> Invalid {
     let name: String = name.chars().take(NAME_CHARS_MAX).collect();
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
@@ -162,8 +162,8 @@ pub(super) fn unknown(name: &str, names: &[impl AsRef<str>]) -> Invalid {
     Invalid::new(name, problem)
 }
 
-/// Whether a name is meant for another: the same but for case and underscores, or a slip of the fingers away. What is
-/// short and different is another word.
+/// Whether a name is a misspelling of another: equal but for case and underscores, or one edit away. Short names that
+/// differ count as other words.
 fn is_misspelt(given: &str, name: &str) -> bool {
     let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let (given, name) = (plain(given), plain(name));

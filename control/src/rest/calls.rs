@@ -1,4 +1,4 @@
-//! `/x-calls`: the list of calls of the caller and all accounts below it, in pages and as they come.
+//! `/x-calls`: the calls of the caller and all accounts below it, in pages or as new ones arrive.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, clock::Zone, id::KeyId};

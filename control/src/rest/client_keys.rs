@@ -1,4 +1,4 @@
-//! `/x-users/{identifier}/keys` and `/x-self/keys`: client keys that an account has beside its first one.
+//! `/x-users/{identifier}/keys` and `/x-self/keys`: the further client keys of an account.
 
 use axum::{
     Json,
@@ -267,7 +267,7 @@ fn change(body: UpdateClientKey) -> Result<ClientKeyChange, Invalid> {
     })
 }
 
-/// By a moment, by days from now, or by an empty text never.
+/// Reads the expiry: a moment, a number of days from now, or an empty text for never.
 fn expiry(at: Option<Text>, days: Option<Micros>) -> Result<Option<Expiry>, Invalid> {
     let at = match at {
         Some(Text(text)) if text.trim().is_empty() => Some(Expiry::Never),

@@ -33,7 +33,7 @@ use crate::{
 };
 
 const PAGE_ROWS: u64 = 1000;
-/// So many pages of keys are looked through for the names of unwell ones.
+/// Upper bound on the pages of keys that are read to find the names of failing ones.
 const PAGES_MAX: u64 = 100;
 
 pub(super) const QUERY: [QueryParam; 3] = [
@@ -59,7 +59,7 @@ pub(super) async fn show(
     let healths = ops::keys::health(&control, &caller).await?;
     let keys = unwell_keys(&control, &caller, &healths).await?;
     let zone = control.zone();
-    // What its provider refused is disabled, also while it is still asked again now and then.
+    // A key refused by its provider counts as disabled, even while it is still checked from time to time.
     let rows = |refused: bool| {
         let wanted = healths
             .iter()
@@ -87,8 +87,8 @@ pub(super) async fn show(
     Ok(Json(ConfOrRoute::Conf(Box::new(conf))))
 }
 
-/// Stores what is given, and takes away what accounts have of their own in its place: unlike
-/// `/x-config`, this counts for every account below, whatever it had.
+/// Stores the given settings and removes what accounts below have set in their place. Unlike `/x-config`, this applies
+/// to every account.
 pub(super) async fn update(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -116,7 +116,7 @@ pub(super) async fn update(
         .await;
         stored.map_err(|error| as_named_here(error, &settings))?;
     } else if !load_keys {
-        // Whoever may not see the settings may not send an empty change either.
+        // A caller that may not read the settings may not send an empty change either.
         ops::settings::get(&control, &caller).await?;
     }
     if load_keys {
@@ -167,7 +167,7 @@ pub(super) struct UpdateConf {
 }
 body!(UpdateConf);
 
-/// A field, its setting, and where it is given the text of the setting and how the answer shows it.
+/// A field, its setting and, if the field was given, the setting's text and the value for the response.
 type SettingUpdate = (&'static str, &'static str, Option<(String, Value)>);
 
 fn settings(body: UpdateConf) -> Result<[SettingUpdate; 11], Invalid> {
@@ -215,7 +215,7 @@ fn ignored(body: &UpdateConf) -> Vec<&'static str> {
     log_enable.into_iter().chain(stats_interval).collect()
 }
 
-/// A refusal names the field of the body, not the setting behind it.
+/// Errors name the field of the body instead of the setting.
 fn as_named_here(error: Error, settings: &[SettingUpdate]) -> Error {
     let Error::Invalid(invalid) = error else {
         return error;
@@ -227,7 +227,7 @@ fn as_named_here(error: Error, settings: &[SettingUpdate]) -> Error {
     }
 }
 
-/// The keys that something is reported of.
+/// The keys with a reported failure.
 async fn unwell_keys(
     control: &Control,
     caller: &Caller,
@@ -254,7 +254,7 @@ async fn unwell_keys(
     Ok(found)
 }
 
-// === answers ===
+// === responses ===
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SystemConfOrRoute)]
@@ -325,7 +325,7 @@ fn unwell_row(health: &KeyHealthReport, key: &UpstreamKey, zone: &Zone) -> Unwel
     }
 }
 
-/// None for a key that is well.
+/// Returns `None` for a healthy key.
 fn is_refused(state: HealthState) -> Option<bool> {
     match state {
         HealthState::Ready => None,
@@ -341,12 +341,12 @@ fn until(state: HealthState) -> Option<Millis> {
     }
 }
 
-/// What is stored has been checked, so it can always be read.
+/// Stored settings were checked, so this always parses.
 fn model_limits(setting: &str) -> Map<String, Value> {
     ModelLimits::parse(setting).unwrap_or_default().object()
 }
 
-/// What is stored has been checked, so there is always an amount.
+/// Stored settings were checked, so this always parses.
 fn dollars(setting: &str) -> Dollars {
     Dollars(setting::dollars(setting).unwrap_or(Money::ZERO))
 }

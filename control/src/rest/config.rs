@@ -1,5 +1,5 @@
-//! `/x-config`: the system's settings under the names of their environment variables. Secret ones are
-//! shown as `***`, and stay as they are when that is sent back.
+//! `/x-config`: the system's settings under the names of their environment variables. Secrets are shown as `***` and
+//! stay unchanged when `***` is sent back.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub(super) async fn delete(
     }))
 }
 
-// === answers ===
+// === responses ===
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsInEffect)]

@@ -1,4 +1,4 @@
-//! `/dashboard/*`: the caller about itself. Bills have a file of their own.
+//! `/dashboard/*`: what a caller may read about itself. Bills are in `bill.rs`.
 
 use std::num::NonZeroU32;
 
@@ -34,8 +34,7 @@ pub(super) async fn info(
     Ok(Json(info))
 }
 
-/// `/dashboard/conf`: the rules that routing and access follow for the caller. What its ancestors and
-/// the system add to them is root's to see.
+/// `/dashboard/conf`: the caller's own routing and access rules. Only root sees what its ancestors and the system add.
 pub(super) async fn conf(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -58,7 +57,7 @@ pub(super) async fn conf(
         time_zone: control.zone().name().to_owned(),
     };
     if caller.is_root() {
-        // What root's own configuration is: the system's.
+        // Root's own configuration is that of the system.
         let mut system = ops::settings::get(&control, &caller).await?;
         let mut take = |name| system.remove(name).unwrap_or_default();
         conf = AccountConf {

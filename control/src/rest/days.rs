@@ -1,4 +1,4 @@
-//! The span of days a query asks for. Days are those of `TZ`, both ends included.
+//! The days that a query asks for. Days follow `TZ`; both ends are included.
 
 use jiff::{ToSpan as _, civil::Date};
 use proxyxai_contract::Invalid;
@@ -9,16 +9,16 @@ use super::{
 };
 use crate::model::DateRange;
 
-/// Use is kept for about a year, and no longer span can be asked for at once.
+/// Use is kept for about a year, so a query may not span more.
 const DAYS_MAX: i64 = 366;
 
-/// `d`/`date`, or `s`/`start` and `e`/`end`, or `days` back from today; else what is given here.
+/// Reads `d`/`date`, or `s`/`start` and `e`/`end`, or `days` back from today. Otherwise returns the given default.
 pub(super) fn days(
     params: &QueryParams,
     today: Date,
     otherwise: DateRange,
 ) -> Result<DateRange, Invalid> {
-    // All of them are read, so that a wrong one is named also where another counts before it.
+    // Reads all parameters, so that an invalid one is reported even if another takes precedence.
     let day = either(params, "date", "d")?;
     let ends = (either(params, "start", "s")?, either(params, "end", "e")?);
     let back = days_back(params, today)?;
@@ -44,8 +44,8 @@ fn days_back(params: &QueryParams, today: Date) -> Result<Option<DateRange>, Inv
     params.int("days")?.map(span).transpose()
 }
 
-/// `start` and `end`, of which both or one may be missing: a start is meant up to today, an end from the first of its
-/// month. None of them is always.
+/// Reads `start` and `end`. A start alone runs up to today; an end alone runs from the first of its month. Returns
+/// `None` if both are missing.
 pub(super) fn span(params: &QueryParams, today: Date) -> Result<Option<DateRange>, Invalid> {
     match (day(params, "start")?, day(params, "end")?) {
         (None, None) => Ok(None),
@@ -54,14 +54,14 @@ pub(super) fn span(params: &QueryParams, today: Date) -> Result<Option<DateRange
     }
 }
 
-/// `start_date` and `end_date`; what is missing is the first of this month and today.
+/// Reads `start_date` and `end_date`. They default to the first of this month and today.
 pub(super) fn dates(params: &QueryParams, today: Date) -> Result<DateRange, Invalid> {
     let end = day(params, "end_date")?.unwrap_or(today);
     let start = day(params, "start_date")?.unwrap_or_else(|| end.first_of_month());
     between("start_date", start, end)
 }
 
-/// From the first of the month to this day.
+/// From the first of the month to this day, both included.
 pub(super) fn month_so_far(today: Date) -> DateRange {
     DateRange {
         start: today.first_of_month(),
@@ -69,7 +69,7 @@ pub(super) fn month_so_far(today: Date) -> DateRange {
     }
 }
 
-/// Days from one to another, not too many.
+/// The days between two dates. Errors if the end is before the start, or if there are more than `DAYS_MAX`.
 pub(super) fn between(field: &str, start: Date, end: Date) -> Result<DateRange, Invalid> {
     if start > end {
         return Err(Invalid::new(field, "must not be after the end"));

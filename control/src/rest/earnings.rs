@@ -1,5 +1,5 @@
-//! `/x-earnings`: what calls cost customers beside what they cost whoever runs the gateway, for root alone; and
-//! `/x-tags`: what was used by tag.
+//! `/x-earnings`: what customers pay for calls beside what the calls cost the operator, for root alone. `/x-tags`: use
+//! by tag.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, id::KeyId};
@@ -149,7 +149,7 @@ impl From<Earning> for EarningsAmounts {
     }
 }
 
-/// One page of tags, dearest first, of the caller or a descendant.
+/// One page of the tags of the caller or a descendant, dearest first.
 pub(super) async fn tags(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,

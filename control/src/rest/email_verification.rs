@@ -1,5 +1,5 @@
-//! `/x-verify/{token}`: the page that a mailed link leads to, for whoever has it, without a key. Looking at it changes
-//! nothing; its button does, so that programs which follow the links in mails verify nothing.
+//! `/x-verify/{token}`: the page behind a mailed link, open to anyone who has the link. Viewing it changes nothing;
+//! only its button verifies. So programs that follow links in mails verify nothing.
 
 use axum::{
     Json,
@@ -23,7 +23,7 @@ use crate::{Control, ops, ops::verification::VerificationRequest};
 
 const HTML: &str = "text/html";
 
-/// `POST /x-users/{id}/verify`: mails links to the addresses that are not verified.
+/// `POST /x-users/{id}/verify`: mails links to the account's unverified addresses.
 pub(super) async fn ask(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -44,7 +44,7 @@ pub(super) struct VerificationAsked {
     sent: Vec<&'static str>,
 }
 
-/// What people see.
+/// The HTML page of a link.
 #[derive(Debug)]
 pub(super) struct LinkPage(Response);
 
@@ -106,7 +106,7 @@ fn no_such_link() -> LinkPage {
     page(StatusCode::GONE, text)
 }
 
-/// A page that loads nothing, tells nobody where it is, and is kept nowhere: its address is a secret.
+/// A page that loads nothing, sends no referrer and is not cached, because its address is a secret.
 fn page(status: StatusCode, text: &str) -> LinkPage {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Address</title></head><body>\n{text}\n</body></html>\n"

@@ -1,4 +1,4 @@
-//! What a failed request answers over REST: status and the documented error body.
+//! REST errors: the status and the documented error body of a failed request.
 
 use axum::{
     Json,
@@ -16,12 +16,12 @@ use utoipa::{
 
 use crate::Error;
 
-/// An error as it is shown.
+/// An error as the client sees it.
 #[derive(Debug)]
 pub(super) enum RestError {
-    /// An operation, or the reading of the request, failed.
+    /// An operation, or reading the request, failed.
     Operation(Error),
-    /// The request cannot be served for what it is, whoever asks.
+    /// The request itself cannot be served, independent of the caller.
     Request {
         status: StatusCode,
         code: &'static str,
@@ -72,7 +72,7 @@ impl RestError {
     }
 }
 
-/// The errors there are: status, name in the document, and when.
+/// All documented errors: status, name in the document, and when they occur.
 const ERRORS: [(u16, &str, &str); 11] = [
     (
         400,
@@ -118,16 +118,16 @@ const ERRORS: [(u16, &str, &str); 11] = [
         "The storage or the control plane cannot be reached.",
     ),
 ];
-/// What any operation may answer.
+/// Statuses that any operation may return.
 pub(super) const ALWAYS: [u16; 2] = [500, 503];
 
-/// The name of the response that tells of a status.
+/// The name of the response for a status.
 pub(super) fn name_of(status: u16) -> &'static str {
     let found = ERRORS.iter().find(|(known, ..)| *known == status);
     found.map_or("", |(_, name, _)| name)
 }
 
-/// Puts the errors into the document.
+/// Adds the errors to the document.
 pub(super) fn describe(components: &mut Components) {
     let schema = (ErrorBody::name().into_owned(), ErrorBody::schema());
     let mut schemas = vec![schema];
@@ -184,7 +184,7 @@ fn kind(status: StatusCode) -> &'static str {
     }
 }
 
-/// The field that is at fault, where one is.
+/// The field that caused the error, if one did.
 fn param(error: &Error) -> Option<&str> {
     match error {
         Error::Invalid(Invalid { field, .. }) => Some(field),
@@ -210,7 +210,7 @@ impl IntoResponse for RestError {
             Self::Operation(error) => (error.code(), error.to_string(), param(error)),
         };
         if let Self::Operation(Error::Internal(cause)) = &self {
-            // The caller learns nothing of it, so this is where it is handled.
+            // The response hides the cause, so it is logged here.
             let cause: &(dyn std::error::Error + 'static) = cause.as_ref();
             tracing::error!(error = cause, "a REST request failed");
         }
@@ -233,7 +233,7 @@ impl IntoResponse for RestError {
     }
 }
 
-/// Names a field as the caller knows it.
+/// Renames the field of an error to the name that the caller used.
 pub(super) fn of_field(error: Error, known: &'static str) -> RestError {
     match error {
         Error::Invalid(Invalid { field, problem }) if field.eq_ignore_ascii_case(known) => {

@@ -1,4 +1,5 @@
-//! `/x-bill.csv`, `/x-ledger.csv`, `/x-earnings.csv` and `/x-tags.csv`: usage, ledger and totals for a bookkeeper's spreadsheet.
+//! `/x-bill.csv`, `/x-ledger.csv`, `/x-earnings.csv` and `/x-tags.csv`: usage, ledger and totals as CSV files for
+//! spreadsheets.
 
 use axum::{
     body::Body,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{Control, Error, model::DateRange, ops};
 
-/// Single calls of the caller and everybody below it.
+/// The single calls of the caller and all accounts below it.
 pub(super) async fn usage(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -29,7 +30,7 @@ pub(super) async fn usage(
     Ok(csv(pieces, "usage", days))
 }
 
-/// Everything that moved.
+/// All movements of money.
 pub(super) async fn ledger(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -40,7 +41,7 @@ pub(super) async fn ledger(
     Ok(csv(pieces, "ledger", days))
 }
 
-/// What calls earned, by all that it is kept by.
+/// Earnings of calls, by every dimension they are stored by.
 pub(super) async fn earnings(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -51,7 +52,7 @@ pub(super) async fn earnings(
     Ok(csv(pieces, "earnings", days))
 }
 
-/// What the caller or a descendant used by tag.
+/// Use of the caller or a descendant by tag.
 pub(super) async fn tags(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -63,7 +64,7 @@ pub(super) async fn tags(
     Ok(csv(pieces, "tags", days))
 }
 
-/// `start` and `end`, both included; without them this month so far.
+/// `start` and `end`, both included. The default is this month up to today.
 fn days(control: &Control, params: &QueryParams) -> Result<DateRange, Invalid> {
     let today = ops::reports::today(control);
     let day = |name: &str| {
@@ -78,8 +79,8 @@ fn days(control: &Control, params: &QueryParams) -> Result<DateRange, Invalid> {
     Ok(DateRange { start, end })
 }
 
-/// The status is told before the rows are read: one that cannot be read cuts the answer off, which a
-/// client sees, since it ends without the last chunk.
+/// Streams the rows after the status. If a later row cannot be read, the response ends without the last chunk, so the
+/// client notices.
 fn csv(
     pieces: impl Stream<Item = Result<String, Error>> + Send + 'static,
     name: &str,
@@ -97,7 +98,7 @@ fn csv(
     CsvResponse((headers, Body::from_stream(pieces)).into_response())
 }
 
-/// Rows as text, as a file.
+/// A CSV file as a response.
 #[derive(Debug)]
 pub(super) struct CsvResponse(Response);
 

@@ -1,4 +1,4 @@
-//! What a field of a JSON body may be: how it is read, what is said when it is something else, and how it is documented.
+//! Types of JSON fields: how each is read, the error if it is something else, and its schema.
 
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
@@ -25,7 +25,7 @@ use super::{
     json,
 };
 
-/// What is wrong, as a phrase that follows the name of the field. It never holds the value.
+/// The problem as a phrase that follows the field's name. It never contains the value.
 type FieldProblem = Cow<'static, str>;
 
 /// A text.
@@ -79,7 +79,7 @@ impl TryFrom<Value> for Flag {
     }
 }
 
-/// A whole number that fits `T`. How far it may go is the field's own, so its schema stands there.
+/// A whole number that fits `T`. The bounds depend on the field, so its schema is declared there.
 #[derive(Deserialize)]
 #[serde(try_from = "Value", bound = "T: TryFrom<i64>")]
 pub(super) struct Whole<T>(pub(super) T);
@@ -226,19 +226,19 @@ impl TryFrom<Value> for Day {
 
 pub(super) const NO_DAY: &str = "must be a day, YYYY-MM-DD";
 
-/// The parser takes a whole moment too, of which only the day would count.
+/// Parses a date. The parser also accepts a whole timestamp and would drop the time, so the length is checked.
 pub(super) fn date(text: &str) -> Option<Date> {
     let day = text.get(..10).filter(|_| text.len() == 10)?;
     day.parse().ok()
 }
 
-/// JSON that travels as text: an object, or the text of one.
+/// JSON as text: an object, or a text that contains one.
 #[derive(Deserialize)]
 #[serde(try_from = "Value")]
 pub(super) struct ObjectText(String);
 
 impl ObjectText {
-    /// The text, unless an object in it has a member twice, which is named.
+    /// Returns the text. Errors if an object in it has a duplicate member.
     pub(super) fn checked(self) -> Result<String, Invalid> {
         json::check_text(&self.0)?;
         Ok(self.0)
@@ -297,7 +297,7 @@ fn rule((source, target): (&String, &Value)) -> Result<String, FieldProblem> {
             return Err("has a target that is no string".into());
         }
     };
-    // These would read back as other rules.
+    // Such a name would be parsed as other rules.
     if source.contains([',', '=']) || target.contains(',') {
         return Err("has a name with , or = in it".into());
     }
@@ -317,7 +317,7 @@ impl PartialSchema for Rules {
     }
 }
 
-/// The text of a setting: numbers and flags as they are written, objects as JSON.
+/// The text of a setting: numbers and flags as written, objects as JSON.
 #[derive(Deserialize)]
 #[serde(try_from = "Value")]
 pub(super) struct SettingText(String);
@@ -361,7 +361,7 @@ pub(super) struct Settings(BTreeMap<String, Option<SettingText>>);
 body!(Settings);
 
 impl Settings {
-    /// The texts, unless an object in one of them has a member twice, which is named.
+    /// Returns the texts. Errors if an object in one of them has a duplicate member.
     pub(super) fn checked(self) -> Result<BTreeMap<String, String>, Invalid> {
         let given = self.0.into_iter();
         let given = given.filter_map(|(name, text)| Some((name, text?.0)));
@@ -383,7 +383,7 @@ impl Pairs {
     }
 }
 
-/// An object inside of a body, which is a body itself. Its schema is that of `B`.
+/// A nested object that is a body of its own. Its schema is that of `B`.
 #[derive(Deserialize)]
 #[serde(try_from = "Value", bound = "")]
 pub(super) struct Inside<B>(Map<String, Value>, PhantomData<B>);
@@ -423,7 +423,7 @@ fn any_object() -> ObjectBuilder {
     ObjectBuilder::new().additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
 }
 
-/// A text, or this.
+/// The schema of a text or the other type.
 fn either(description: &str, other: ObjectBuilder) -> RefOr<Schema> {
     let either = OneOfBuilder::new().item(plain(Type::String)).item(other);
     Schema::from(either.description(Some(description))).into()

@@ -1,4 +1,4 @@
-//! What the types of a handler say of it: the extractors it takes, and what it answers.
+//! Derives the documentation of a handler from its types: its extractors and its response.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Control;
 
-/// A handler whose document is known. `T` are its arguments, as axum's own trait has them.
+/// A handler that can be documented. `T` are its arguments, as in axum's own trait.
 pub(super) trait DescribedHandler<T> {
     fn describe(op: &mut ApiOperation);
 }
@@ -29,7 +29,7 @@ pub(super) trait ArgumentSpec {
     fn tell(op: &mut ApiOperation);
 }
 
-/// What a handler answers.
+/// The return type of a handler.
 pub(super) trait ResponseSpec {
     fn show(op: &mut ApiOperation);
 }
@@ -65,7 +65,7 @@ impl ArgumentSpec for State<Control> {
 impl ArgumentSpec for AccountCaller {
     fn tell(op: &mut ApiOperation) {
         op.needs_key();
-        // A further client key only reads of its account.
+        // A further client key may only read its account.
         op.may_fail(&[401, 403, 429]);
     }
 }
@@ -115,10 +115,10 @@ impl<B: Body + ToSchema> ArgumentSpec for OptionalBody<B> {
     }
 }
 
-/// How reading a body may fail.
+/// Error statuses of reading a body.
 const BODY_FAILS: [u16; 3] = [400, 408, 413];
 
-// === answers ===
+// === responses ===
 
 impl<T: Serialize + ToSchema> ResponseSpec for Json<T> {
     fn show(op: &mut ApiOperation) {

@@ -1,5 +1,5 @@
-//! JSON in which a member stands once. Of a member given twice some readers take the first and some the last, so
-//! what was checked on the way may not be what is done: it is refused, at any depth.
+//! JSON without duplicate members. For a duplicate, some parsers take the first value and some the last, so a checked
+//! value might not be the one used. Duplicates are refused at any depth.
 
 use std::{cell::RefCell, fmt};
 
@@ -7,10 +7,10 @@ use proxyxai_contract::Invalid;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads a value.
+/// Parses a value.
 ///
 /// # Errors
-/// When it is no JSON, or an object in it has a member twice, which is named.
+/// Errors if it is not JSON, or if an object in it has a duplicate member, which the error names.
 pub(super) fn read(body: &[u8]) -> Result<Value, Invalid> {
     let twice = RefCell::default();
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -23,11 +23,11 @@ pub(super) fn read(body: &[u8]) -> Result<Value, Invalid> {
     })
 }
 
-/// Checks JSON that travels as text. What is no JSON is its reader's to refuse.
+/// Checks JSON that is sent as text for duplicates. Invalid JSON passes: its parser refuses it.
 pub(super) fn check_text(text: &str) -> Result<(), Invalid> {
     let twice = RefCell::default();
     let mut reader = serde_json::Deserializer::from_str(text);
-    // An error without a name is of another kind.
+    // A parse error is ignored: only a duplicate sets the name.
     let _read = UniqueKeys(&twice).deserialize(&mut reader);
     twice
         .take()
@@ -39,7 +39,7 @@ fn given_twice(member: &str) -> Invalid {
     Invalid::new(member, "is given twice")
 }
 
-/// Reads a value whose members stand once, and keeps the name of one that does not.
+/// Deserializes a value and records the name of a duplicate member.
 #[derive(Clone, Copy)]
 struct UniqueKeys<'a>(&'a RefCell<Option<String>>);
 

@@ -112,7 +112,7 @@ pub(super) async fn update(
     segment: PathParam,
     JsonBody(body): JsonBody<UpdateKey>,
 ) -> Result<Json<UpstreamKeyChanged>, RestError> {
-    // Clients that send a whole row back send the mask with it.
+    // Clients that send a whole row back include the mask.
     let secret = body.secret_key.map(|it| it.0).filter(|text| text != MASK);
     let change = UpstreamKeyChange {
         secret: secret.map(Secret::new),
@@ -136,7 +136,7 @@ pub(super) async fn delete(
     Ok(written("delete", key, None, &control.zone()))
 }
 
-/// `POST /x-keys/{id}/probe`: whether the provider takes the key, and for `Model` where one is named.
+/// `POST /x-keys/{id}/probe`: whether the provider accepts the key, and for which model if `Model` is given.
 pub(super) async fn probe(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -289,7 +289,7 @@ fn headers(pairs: &[(String, String)]) -> Result<KeyHeaders, Invalid> {
     KeyHeaders::parse(pairs.map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
-// === answers ===
+// === responses ===
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
@@ -369,7 +369,7 @@ fn row(key: UpstreamKey, zone: &Zone) -> UpstreamKeyRow {
         level,
         enabled,
         config,
-        // Neither belongs to this shape; `/x-conf` tells who sleeps and why.
+        // Neither belongs to this shape; `/x-conf` shows which keys are out of rotation and why.
         secret_hint: _,
         health: _,
         health_reason: _,

@@ -1,5 +1,5 @@
-//! The REST front: the paths and JSON shapes that existing pages and scripts know, over the same
-//! operations as gRPC. Parses at the border, calls one operation, shapes the answer; decides nothing.
+//! The REST front: the paths and JSON shapes that existing pages and scripts use, over the same operations as gRPC. It
+//! parses the request, calls one operation and shapes the response.
 
 mod audit_log;
 mod bill;
@@ -47,12 +47,12 @@ use utoipa::openapi::OpenApi;
 use self::error::RestError;
 use crate::Control;
 
-/// The longest body is a settings change with a price table in it.
+/// The longest body is a settings change that contains a price table.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// All REST routes. Unknown paths answer 404 in the documented shape, so whoever serves this beside
-/// other routes hands over `/x-*` and `/dashboard/*` as a whole. So it does what holds for every answer of a port:
-/// its id, and that pages of other origins may read it.
+/// All REST routes. Unknown paths return 404 in the documented shape, so a server with other routes must pass all of
+/// `/x-*` and `/dashboard/*` here. That server also sets what every response of its port carries: the request id and
+/// the CORS headers.
 pub(crate) fn router(control: Control) -> Router {
     paths::table()
         .into_router()

@@ -18,7 +18,7 @@ use crate::{
     ops,
 };
 
-/// Rows of a page when it is not said, and at most: news are long.
+/// The default and largest page size: news are long.
 const ROWS: u64 = 20;
 const ROWS_MAX: u64 = 100;
 
@@ -29,7 +29,7 @@ pub(super) const DELETE_QUERY: [QueryParam; 1] = [query(
     "The ID of one; all for everybody when missing",
 )];
 
-/// `POST /x-news`: for everybody.
+/// `POST /x-news`: for all accounts.
 pub(super) async fn post(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -48,7 +48,7 @@ pub(super) async fn post_to(
     post_for(&control, &caller, Some(&segment.0), body).await
 }
 
-/// `GET /x-news`: what the caller and those below it have posted.
+/// `GET /x-news`: news that the caller and the accounts below it posted.
 pub(super) async fn posted(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -65,7 +65,7 @@ pub(super) async fn posted(
     }))
 }
 
-/// `DELETE /x-news`: all for everybody, or, with `id`, one for whomever.
+/// `DELETE /x-news`: all news for all accounts or, with `id`, one item with any target.
 pub(super) async fn delete(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -193,7 +193,7 @@ fn row(news: &NewsItem) -> NewsRow {
         from: news.author_name.clone(),
         title: news.title.clone(),
         content: news.content.clone(),
-        // These two are in UTC wherever the gateway is.
+        // These two are always in UTC.
         created_at: news.created.timestamp().to_string(),
         expires_at: news.expires.timestamp().to_string(),
     }

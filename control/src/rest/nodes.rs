@@ -1,4 +1,4 @@
-//! `/x-nodes`: data planes, what they run on, and the credit that they have on lease.
+//! `/x-nodes`: data planes, the revision each runs on, and the credit each has on lease.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{clock::Zone, id::Revision, snapshot::RejectedItem};

@@ -1,5 +1,5 @@
-//! The table of paths: each operation goes into the router and into the `OpenAPI` document in one step, so neither has one
-//! that the other lacks. What an operation takes and answers is told by the types of its handler (`described`).
+//! The table of paths. Each operation goes into the router and into the `OpenAPI` document in one step, so the two
+//! cannot differ. The types of a handler describe its parameters and response (`described`).
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -28,10 +28,10 @@ use super::{
 use crate::Control;
 
 pub(super) const JSON: &str = "application/json";
-/// The places of a key, as the document calls them. What they are is told by whoever puts documents together.
+/// Names of the security schemes. Their definitions are added where documents are merged.
 const SECURITIES: [&str; 2] = ["bearer", "apiKey"];
 
-/// Router and document in the making.
+/// The router and document under construction.
 pub(super) struct Api {
     router: Router<Control>,
     paths: Paths,
@@ -39,11 +39,11 @@ pub(super) struct Api {
     tags: Vec<&'static str>,
 }
 
-/// An operation: its handler, and what is told of it.
+/// An operation: its handler and its documentation.
 #[derive(Clone)]
 pub(super) struct ApiOperation {
     method: HttpMethod,
-    /// For old clients, which put where others post.
+    /// Also accepts `POST`, for old clients.
     is_posted_too: bool,
     handler: MethodRouter<Control>,
     id: &'static str,
@@ -51,7 +51,7 @@ pub(super) struct ApiOperation {
     needs_key: bool,
     query: Vec<Parameter>,
     body: Option<RequestBody>,
-    /// Statuses of errors.
+    /// Error statuses.
     fails: Vec<u16>,
     answers: BTreeMap<u16, Response>,
     schemas: Schemas,
@@ -78,7 +78,7 @@ where
     ApiOperation::new(HttpMethod::Delete, MethodFilter::DELETE, handler)
 }
 
-/// An update, which may be put and posted.
+/// An update, which accepts `PUT` and `POST`.
 pub(super) fn update<T: 'static, H>(handler: H) -> ApiOperation
 where
     H: Handler<T, Control> + DescribedHandler<T>,
@@ -90,7 +90,7 @@ where
     }
 }
 
-// === impl Op ===
+// === impl ApiOperation ===
 
 impl ApiOperation {
     fn new<T: 'static, H>(method: HttpMethod, filter: MethodFilter, handler: H) -> Self
@@ -114,7 +114,7 @@ impl ApiOperation {
         op
     }
 
-    /// What generated clients call it, and what it does.
+    /// Sets the operation's id, which generated clients use, and its summary.
     pub(super) fn named(mut self, id: &'static str, summary: &'static str) -> Self {
         self.id = id;
         self.summary = summary;
@@ -130,7 +130,7 @@ impl ApiOperation {
         self
     }
 
-    /// Errors besides those that its types tell of.
+    /// Adds error statuses beyond those that its types declare.
     pub(super) fn fails(mut self, statuses: &[u16]) -> Self {
         self.may_fail(statuses);
         self
@@ -144,7 +144,7 @@ impl ApiOperation {
         self.needs_key = true;
     }
 
-    /// Takes JSON of a type.
+    /// Adds a JSON request body.
     pub(super) fn takes<T: ToSchema>(&mut self, required: Required) {
         let schema = self.reference::<T>();
         let body = RequestBody::builder()
@@ -165,7 +165,7 @@ impl ApiOperation {
         self.answers.insert(status, response);
     }
 
-    /// A header of every success.
+    /// Adds a header to every success response.
     pub(super) fn answers_header(&mut self, name: &str, header: &Header) {
         for response in self.answers.values_mut() {
             response
@@ -174,7 +174,7 @@ impl ApiOperation {
         }
     }
 
-    /// Names a type, and puts it and all it is made of into the document.
+    /// References a type, and adds it and the types it uses to the document.
     pub(super) fn reference<T: ToSchema>(&mut self) -> RefOr<Schema> {
         let mut all = vec![(T::name().into_owned(), T::schema())];
         T::schemas(&mut all);
@@ -184,7 +184,7 @@ impl ApiOperation {
         RefOr::Ref(Ref::from_schema_name(T::name()))
     }
 
-    /// The operation at a path; `suffix` tells its id from those of the same at others.
+    /// The documented operation at a path. `suffix` keeps ids unique if the operation has several paths.
     fn operation(&self, tag: &str, path: &str, suffix: &str) -> Operation {
         let mut operation = OperationBuilder::new()
             .tag(tag)
@@ -210,7 +210,7 @@ impl ApiOperation {
     }
 }
 
-/// Two types of one name would hide each other; that there are none is a law of the tests.
+/// Two types of one name would hide each other; a test ensures that there are none.
 fn collect(schemas: &mut Schemas, name: String, schema: RefOr<Schema>) {
     match schemas.entry(name) {
         Entry::Vacant(place) => {
@@ -254,18 +254,18 @@ impl Api {
         }
     }
 
-    /// What comes next belongs together under this name.
+    /// Sets the tag of the operations that follow.
     pub(super) fn about(mut self, tag: &'static str) -> Self {
         self.tags.push(tag);
         self
     }
 
-    /// Serves operations at a path.
+    /// Adds operations at a path.
     pub(super) fn at<const N: usize>(self, path: &str, ops: [ApiOperation; N]) -> Self {
         self.at_each(&[path], ops)
     }
 
-    /// Serves the same operations at each of some paths.
+    /// Adds the same operations at several paths.
     pub(super) fn at_each<const N: usize>(
         mut self,
         paths: &[&str],
@@ -318,7 +318,7 @@ impl Api {
         self.router
     }
 
-    /// The document of these paths, to be put together with those of others.
+    /// The document of these paths, to be merged with others.
     pub(super) fn into_document(mut self) -> OpenApi {
         flatten(&mut self.schemas, &self.paths);
         let mut components = Components::new();

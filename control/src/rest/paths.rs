@@ -1,4 +1,4 @@
-//! Every path there is, what it is called in the document, and what serves it.
+//! All REST paths, their documentation and their handlers.
 
 mod reports;
 
@@ -93,7 +93,7 @@ fn accounts() -> Api {
         )
 }
 
-/// Client keys that accounts have beside their first one.
+/// The further client keys of accounts.
 fn client_keys() -> Api {
     let fails = &[404];
     Api::new()
@@ -214,7 +214,7 @@ fn letters() -> Api {
         )
 }
 
-/// What a caller asks about itself, under every path it has ever had.
+/// What a caller reads about itself, under every path it has ever had.
 fn dashboard() -> Api {
     let info = [
         "/dashboard/info",
@@ -260,7 +260,7 @@ fn dashboard() -> Api {
         )
 }
 
-/// OpenAI's own paths of billing, with and without its version.
+/// OpenAI's billing paths, with and without the version.
 fn openai_billing() -> Api {
     Api::new()
         .about("Billing in OpenAI's shape")
@@ -375,7 +375,7 @@ fn settings() -> Api {
         )
 }
 
-/// What whoever runs the gateway looks after.
+/// What the operator manages.
 fn running() -> Api {
     Api::new()
         .about("The system")

@@ -1,4 +1,5 @@
-//! `/x-prices`: versions of the price table, what loading another would change, and models without a price. Root's.
+//! `/x-prices`: versions of the price table, the changes that another would bring, and models without a price. For root
+//! alone.
 
 use std::collections::BTreeMap;
 
@@ -38,10 +39,10 @@ use crate::{
     prices::diff::{ChangeUnit, PriceChange},
 };
 
-/// A table of thousands of models has about a MiB, and public lists have four.
+/// A table of thousands of models has about 1 MiB; public lists have 4 MiB.
 const TABLE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Versions to be told of at once.
+/// Parameters that select a version.
 const SHOW: [QueryParam; 2] = [
     query("version", ParamType::Text, "The name of a version"),
     query(
@@ -253,7 +254,7 @@ pub(super) struct ImportPrices {
 }
 body!(ImportPrices);
 
-// === answers ===
+// === responses ===
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]

@@ -1,5 +1,4 @@
-//! Parameters of paths and queries, as the document tells of them. A handler that refuses others takes their names from
-//! the same list.
+//! Parameters of paths and queries for the document. A handler that refuses unknown parameters uses the same list.
 
 use utoipa::openapi::{
     KnownFormat, ObjectBuilder, Required, Schema, SchemaFormat, Type,
@@ -7,7 +6,7 @@ use utoipa::openapi::{
     schema::OneOfBuilder,
 };
 
-/// A parameter of a query. None is required.
+/// A query parameter. None is required.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueryParam {
     pub(super) name: &'static str,
@@ -15,16 +14,16 @@ pub(super) struct QueryParam {
     takes: ParamType,
 }
 
-/// What a parameter may be.
+/// The type of a parameter.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ParamType {
     Text,
-    /// One of these.
+    /// One of these words.
     Words(&'static [&'static str]),
-    /// A whole number between these two.
+    /// A whole number between these two, both included.
     Whole(i64, i64),
     Number,
-    /// A status of HTTP, or a class of them.
+    /// An HTTP status, or a class of them.
     Status,
     Flag,
     Day,
@@ -32,14 +31,14 @@ pub(super) enum ParamType {
     MomentOrDay,
 }
 
-/// The ids there can be.
+/// The range of ids.
 pub(super) const ID: ParamType = ParamType::Whole(1, i64::MAX);
 
 pub(super) const fn query(name: &'static str, takes: ParamType, about: &'static str) -> QueryParam {
     QueryParam { name, about, takes }
 }
 
-/// The words of a table that says what each stands for.
+/// The names in a table of names and values.
 pub(super) const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> [&'static str; N] {
     let mut words = [""; N];
     let mut at = 0;
@@ -50,7 +49,7 @@ pub(super) const fn words<T, const N: usize>(table: &[(&'static str, T); N]) -> 
     words
 }
 
-/// Names alone, for whoever refuses others.
+/// The names alone, to refuse unknown parameters.
 pub(super) fn names(queries: &[QueryParam]) -> Vec<&'static str> {
     queries.iter().map(|query| query.name).collect()
 }
@@ -66,7 +65,7 @@ pub(super) const PAGE: QueryParam = query(
     ParamType::Whole(1, super::request::PAGE_NUMBER_MAX.cast_signed()),
     "Which page; 1 when missing",
 );
-/// Rows of a page, of listings that have up to a thousand.
+/// The page size of listings that allow up to 1,000 rows.
 pub(super) const SIZE: QueryParam = size(1000);
 
 pub(super) const fn size(most: u64) -> QueryParam {
@@ -77,7 +76,7 @@ pub(super) const fn size(most: u64) -> QueryParam {
     )
 }
 
-/// What selects accounts by label.
+/// Parameters that select accounts by label.
 pub(super) const LABELS: [QueryParam; 5] = [
     query("level", ParamType::Whole(0, 10), "Accounts of this level"),
     query("gear", ParamType::Whole(0, 255), "Accounts of this gear"),
@@ -104,7 +103,7 @@ pub(super) const FROM: QueryParam =
     query("start", ParamType::MomentOrDay, "The first moment or day");
 pub(super) const UNTIL: QueryParam = query("end", ParamType::MomentOrDay, "The last moment or day");
 
-/// The span of days of a report.
+/// Parameters for the days of a report.
 pub(super) const DAYS: [QueryParam; 7] = [
     query("date", ParamType::Day, "One day"),
     query("d", ParamType::Day, "The same as `date`"),
@@ -154,7 +153,7 @@ impl ParamType {
     }
 }
 
-/// A segment of a path is any text.
+/// The schema of a path segment: any text.
 pub(super) fn segment() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -162,7 +161,7 @@ pub(super) fn segment() -> Schema {
         .into()
 }
 
-/// What a named segment of a path is.
+/// The description of a named path segment.
 pub(super) fn about_segment(name: &str) -> Option<&'static str> {
     Some(match name {
         "identifier" => {

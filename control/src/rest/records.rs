@@ -1,4 +1,5 @@
-//! `/x-usage`: single calls of the caller or a descendant, newest first, each with the bill that its cost is the sum of.
+//! `/x-usage`: single calls of the caller or a descendant, newest first, each with the bill lines that add up to its
+//! cost.
 
 use axum::extract::State;
 use proxyxai_contract::{

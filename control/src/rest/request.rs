@@ -1,5 +1,5 @@
-//! What handlers take from a request: who asks, the body, the query, the named part of the path.
-//! Every refusal is in the documented error shape.
+//! Extractors of handlers: the caller, the body, the query and the path parameter. Every error has the documented
+//! shape.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     ops,
 };
 
-/// A body of a MiB comes in less on any line; longer, and it only holds a connection.
+/// On any line, a body of 1 MiB arrives sooner; a longer wait only keeps the connection busy.
 const BODY_MAX: Duration = Duration::from_secs(30);
 const PAGE_ROWS_MAX: u64 = 1000;
 /// Far beyond any listing, and small enough that row numbers cannot overflow.
@@ -37,7 +37,7 @@ pub(super) const PAGE_NUMBER_MAX: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct AccountCaller(pub(super) Caller);
 
-/// Whoever's key it carries, a further one as well: for what an account reads of itself.
+/// The caller, with its first or a further client key: for what an account reads of itself.
 #[derive(Debug)]
 pub(super) struct AnyKeyCaller(pub(super) Caller);
 
@@ -63,12 +63,12 @@ impl FromRequestParts<Control> for AnyKeyCaller {
 
 fn credentials(parts: &Parts) -> Result<(&str, Option<IpAddr>), Error> {
     let key = credential_from(&parts.headers).ok_or(Error::Unauthenticated)?;
-    // Whoever serves the routes says where a request came from.
+    // The server that mounts these routes adds the client's address.
     let address = parts.extensions.get::<ConnectInfo<IpAddr>>();
     Ok((key, address.map(|ConnectInfo(address)| *address)))
 }
 
-/// Root, where whoever else asks is not even listened to: bodies are large.
+/// Root. Other callers are refused before the body is read, because bodies are large.
 #[derive(Debug)]
 pub(super) struct RootCaller(pub(super) Caller);
 
@@ -87,7 +87,7 @@ fn credential_from(headers: &HeaderMap) -> Option<&str> {
     client_key::credential_from(text(header::AUTHORIZATION.as_str()), text("x-api-key"))
 }
 
-/// The body, whatever its content type says: `curl -d` calls everything a form.
+/// The body. Its content type is ignored: `curl -d` marks everything as a form.
 pub(super) struct JsonBody<B>(pub(super) B);
 
 impl<B: Body, S: Send + Sync> FromRequest<S> for JsonBody<B> {
@@ -114,7 +114,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathParam {
     }
 }
 
-/// The body of a request that may come without one.
+/// The body of a request that may have none.
 pub(super) struct OptionalBody<B>(pub(super) Option<B>);
 
 impl<B: Body, S: Send + Sync> FromRequest<S> for OptionalBody<B> {
@@ -139,12 +139,12 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Rest
 }
 
 impl PathParam {
-    /// `L3` filters by level.
+    /// Reads `L3` as a filter by level.
     pub(super) fn level_filter(&self) -> Result<Option<Level>, Invalid> {
         short_filter(&self.0, 'L').map(Level::new).transpose()
     }
 
-    /// `L3`, `G1`, `R2`, `T1` and `F2` filter by level, gear, role, tier and factor.
+    /// Reads `L3`, `G1`, `R2`, `T1` and `F2` as filters by level, gear, role, tier and factor.
     pub(super) fn labels(&self) -> Result<Option<AccountLabels>, Invalid> {
         labels_of(&self.0)
     }
@@ -180,7 +180,7 @@ impl QueryParams {
         Self(pairs.iter().map(owned).collect())
     }
 
-    /// Refuses what is none of these: a filter that is misspelt would be passed over, and all be shown.
+    /// Errors if there is another parameter. Ignoring a misspelt filter would list everything.
     pub(super) fn reject_unknown(&self, queries: &[query::QueryParam]) -> Result<(), Invalid> {
         let names = query::names(queries);
         match self.0.keys().find(|name| !names.contains(&name.as_str())) {
@@ -189,7 +189,7 @@ impl QueryParams {
         }
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
         let flag = self.text(name).map(str::parse).transpose();
         flag.map_err(|_| Invalid::new(name, "must be true or false"))
@@ -199,7 +199,7 @@ impl QueryParams {
         self.0.get(name).map(String::as_str)
     }
 
-    /// A moment, or a day: its first one or, at the end of a span, its last.
+    /// Reads a moment or a day. A day means its first moment or, for the end of a span, its last.
     pub(super) fn moment_or_day(
         &self,
         name: &str,
@@ -227,7 +227,7 @@ impl QueryParams {
         level.map_err(|error| error.under("level"))
     }
 
-    /// Accounts with these labels, by `level`, `gear`, `role`, `tier` and `factor`.
+    /// Reads `level`, `gear`, `role`, `tier` and `factor`.
     pub(super) fn labels(&self) -> Result<AccountLabels, Invalid> {
         let out_of_range = |name: &str| Invalid::new(name, "is out of range");
         let label = |name: &str| -> Result<Option<i32>, Invalid> {
@@ -259,7 +259,7 @@ impl QueryParams {
         self.page_of(PAGE_ROWS_MAX, PAGE_ROWS_MAX)
     }
 
-    /// A page with this many rows unless another size up to the most is asked for.
+    /// Reads the page. `rows` is the default size, `rows_max` the largest.
     pub(super) fn page_of(&self, rows: u64, rows_max: u64) -> Result<Page, Invalid> {
         let within = |name: &str, otherwise, max| match self.int(name)?.map(u64::try_from) {
             None => Ok(otherwise),
@@ -273,8 +273,7 @@ impl QueryParams {
     }
 }
 
-/// A filter that stands where an identifier may stand. With more than two digits it would be a name
-/// that somebody may have.
+/// Reads a filter in the place of an identifier. With more than two digits it could be an account's name.
 pub(super) fn labels_of(text: &str) -> Result<Option<AccountLabels>, Invalid> {
     let none = AccountLabels::default();
     if let Some(factor) = factor_filter(text) {
@@ -311,7 +310,7 @@ pub(super) fn labels_of(text: &str) -> Result<Option<AccountLabels>, Invalid> {
     Ok(Some(labels))
 }
 
-/// `F2` and `F1.5`, with one or two digits before the point and up to six behind it.
+/// Reads `F2` or `F1.5`: one or two digits, then up to six decimals.
 fn factor_filter(text: &str) -> Option<Result<Multiplier, Invalid>> {
     let number = text.strip_prefix('F')?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));

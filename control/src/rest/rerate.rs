@@ -1,4 +1,4 @@
-//! `POST /x-prices/rerate`: pricing the usage of some days anew. Computes alone unless told to post.
+//! `POST /x-prices/rerate`: prices the usage of some days anew. It posts nothing unless the request asks for it.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{id::AccountId, money::Money};

@@ -1,4 +1,4 @@
-//! Pieces that several answers are made of.
+//! Parts that several responses share.
 
 use axum::{
     Json,
@@ -21,7 +21,7 @@ use utoipa::{
 
 use crate::model::{Card, Listing, Page, UsageTotals};
 
-/// Where an answer stands in the whole listing.
+/// The headers that describe a page of a listing.
 pub(super) const PAGE_HEADERS: [(&str, &str); 4] = [
     ("x-total-count", "Rows of the whole listing"),
     ("x-page", "Number of this page"),
@@ -29,7 +29,7 @@ pub(super) const PAGE_HEADERS: [(&str, &str); 4] = [
     ("x-total-pages", "Pages of the whole listing"),
 ];
 
-/// An answer with headers that tell where it stands in the whole of so many rows.
+/// A response with page headers.
 #[derive(Debug)]
 pub(super) struct WithPageHeaders<A> {
     pub(super) answer: A,
@@ -37,7 +37,7 @@ pub(super) struct WithPageHeaders<A> {
     pub(super) page: Page,
 }
 
-/// A bare array; where it stands in the whole listing is told in headers.
+/// A bare array; the page headers describe its place in the listing.
 #[derive(Debug)]
 pub(super) struct PagedResponse<R>(WithPageHeaders<Vec<R>>);
 
@@ -88,7 +88,7 @@ impl<A: IntoResponse> IntoResponse for WithPageHeaders<A> {
     }
 }
 
-/// One of these headers, as the document tells of it.
+/// The documentation of a page header.
 pub(super) fn page_header(about: &str) -> Header {
     let number = ObjectBuilder::new()
         .schema_type(Type::Integer)
@@ -99,7 +99,7 @@ pub(super) fn page_header(about: &str) -> Header {
         .build()
 }
 
-/// A text that is one of these.
+/// The schema of a text with a fixed set of values.
 pub(super) fn words(words: impl IntoIterator<Item = &'static str>) -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
@@ -107,7 +107,7 @@ pub(super) fn words(words: impl IntoIterator<Item = &'static str>) -> Schema {
         .into()
 }
 
-/// What stands in the place of a secret.
+/// Shown instead of a secret.
 pub(super) const MASK: &str = "***";
 
 pub(super) fn mask() -> Schema {
@@ -181,7 +181,7 @@ impl From<UsageTotals> for UsedTotals {
     }
 }
 
-/// A part in hundredths of the whole, to two places; 0 of nothing.
+/// The percentage of a part, to two decimals; 0 if the whole is 0.
 pub(super) fn percentage(part: impl Into<Decimal>, whole: impl Into<Decimal>) -> f64 {
     let share = part.into().checked_div(whole.into()).unwrap_or_default();
     let percent = share.checked_mul(Decimal::ONE_HUNDRED).unwrap_or_default();

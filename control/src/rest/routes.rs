@@ -1,4 +1,4 @@
-//! `GET /x-conf?explain=MODEL&user=ID`: which keys a call would be tried on, in order, and why.
+//! `GET /x-conf?explain=MODEL&user=ID`: which keys a call would try, in order, and why.
 
 use std::num::NonZeroU32;
 
@@ -26,7 +26,7 @@ pub(super) async fn explain(
 ) -> Result<RouteResponse, RestError> {
     let user = params.text("user").or_else(|| params.text("u"));
     let route = ops::routes::explain(control, caller, model, user).await;
-    // The parameter is what the caller knows.
+    // Errors name the parameter that the caller sent.
     let route = route.map_err(|error| match error {
         Error::Invalid(Invalid { field, problem }) if field == "model" => {
             Invalid::new("explain", problem).into()
@@ -194,7 +194,7 @@ fn key(turn: RouteKey, zone: &Zone) -> RouteKeyRow {
         enabled,
         config,
         secret_hint,
-        // `state` counts the key for this model as well.
+        // `state` includes the key's state for this model.
         health: _,
         health_reason: _,
         created: _,

@@ -1,5 +1,5 @@
-//! Objects that are put together of several types, told as one: generators of clients cannot lay a field that must be
-//! there over the same that may be left out.
+//! Merges `allOf` schemas into plain objects. Client generators cannot combine a required field with an optional one of
+//! the same name.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use utoipa::openapi::{
 
 pub(super) type Schemas = BTreeMap<String, RefOr<Schema>>;
 
-/// Makes one object of each schema that is all of several, and drops the parts that nothing else refers to.
+/// Merges each `allOf` schema into one object, and drops the parts that nothing else references.
 pub(super) fn flatten(schemas: &mut Schemas, paths: &Paths) {
     let mut parts = Vec::new();
     let mut objects = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn flatten(schemas: &mut Schemas, paths: &Paths) {
 
 const PREFIX: &str = "#/components/schemas/";
 
-/// The fields of all parts; of two with one name the first counts.
+/// The fields of all parts. If two have the same name, the first wins.
 fn object(all: &AllOf, schemas: &Schemas) -> Object {
     let mut whole = Object::new();
     whole.description.clone_from(&all.description);

@@ -1,5 +1,5 @@
-//! Client keys and sealed texts: rotation (`/x-self`, `/x-root`), fresh keys (`/x-gkey`), sealing and
-//! opening texts (`/x-ekey`, `/x-dkey`). What is in clear here is in the answer and nowhere else.
+//! Client keys and sealed texts: rotation (`/x-self`, `/x-root`), new keys (`/x-gkey`), sealing and opening (`/x-ekey`,
+//! `/x-dkey`). Clear texts appear in the response and nowhere else.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::{Invalid, client_key::ClientKey, secret::Secret};
@@ -29,7 +29,7 @@ pub(super) async fn rotate_self(
     Ok(rotated(&control, &account, &key, ("self", "Self")))
 }
 
-/// `/x-root`: a new key for root, chosen by it or made here; or one for an account below it, by `name`.
+/// `/x-root`: a new key for root, chosen by root or generated; or a new key for the account below it in `name`.
 pub(super) async fn rotate_root(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -56,7 +56,7 @@ pub(super) async fn rotate_root(
     Ok(rotated(&control, &account, &key, (ROOT, "Root")))
 }
 
-/// `/x-gkey`: a client key of the right form that belongs to nobody.
+/// `/x-gkey`: a well-formed client key that belongs to no account.
 pub(super) async fn fresh_key(_: AccountCaller) -> Result<Json<FreshKey>, RestError> {
     let key = ops::settings::generate_client_key()?;
     Ok(Json(FreshKey {
@@ -65,7 +65,7 @@ pub(super) async fn fresh_key(_: AccountCaller) -> Result<Json<FreshKey>, RestEr
     }))
 }
 
-/// `/x-ekey/{text}`: the text, sealed under the master key.
+/// `/x-ekey/{text}`: the text, sealed with the master key.
 pub(super) async fn seal(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -78,7 +78,7 @@ pub(super) async fn seal(
     }))
 }
 
-/// `/x-dkey/{text}`: what `/x-ekey` sealed.
+/// `/x-dkey/{text}`: opens a text that `/x-ekey` sealed.
 pub(super) async fn open(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -119,7 +119,7 @@ pub(super) struct RotateRoot {
 }
 body!(RotateRoot);
 
-/// Today's date and the word, so that no old request that is sent again replaces a key.
+/// Checks for today's date and the word, so that replaying an old request replaces no key.
 fn confirmed(control: &Control, Text(confirm): &Text, word: &str) -> Result<(), Invalid> {
     let wanted = format!("{}-{word}", ops::reports::today(control));
     if confirm.trim() == wanted {
@@ -148,7 +148,7 @@ fn rotated(
     })
 }
 
-// === answers: without `Debug`, for what is in them ===
+// === responses: without `Debug`, since they hold secrets ===
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = KeyRotated)]

@@ -1,4 +1,4 @@
-//! `/x-spend`: what was used as a series, by day or hour, split by one thing, beside the span before.
+//! `/x-spend`: use as a series by day or hour, split by one dimension, beside the span before.
 
 use axum::{Json, extract::State};
 use proxyxai_contract::Invalid;

@@ -98,7 +98,7 @@ pub(super) async fn delete(
     Ok(Json(response::deleted(&changed, &control.zone())))
 }
 
-/// `/x-info?user=`: all there is to know of one account; of the caller when none is named.
+/// `/x-info?user=`: the details of one account; of the caller if none is named.
 pub(super) async fn info(
     State(control): State<Control>,
     AccountCaller(caller): AccountCaller,
@@ -121,7 +121,7 @@ async fn one(
     params: &QueryParams,
     descendants: bool,
 ) -> Result<PagedResponse<AccountRow>, RestError> {
-    // Read for one account too, so that a wrong parameter is refused rather than passed over.
+    // Parsed for a single account too, so that a wrong parameter is refused instead of ignored.
     let filter = filter(params, descendants)?;
     // No account can be called `L3`: names have at least four characters.
     if let Some(labels) = segment.labels()? {
@@ -154,7 +154,7 @@ async fn listed(
     }))
 }
 
-/// What selects accounts of a listing.
+/// Query parameters that select accounts.
 pub(super) const QUERY: [QueryParam; 8] = [
     query("id", ID, "The account with this ID"),
     query("name", ParamType::Text, "The account with this name"),
@@ -182,7 +182,7 @@ const ORDERS: [&str; 12] = [
     "desc",
 ];
 
-/// The query names an account by `id`, `email` or `name`, in this order, or a part of the tree by `dna`.
+/// Reads the query's filter: one account by `id`, `email` or `name`, in this order, or a subtree by `dna`.
 fn filter(params: &QueryParams, descendants: bool) -> Result<AccountFilter, Invalid> {
     let id = params.int("id")?.map(AccountId::new).transpose()?;
     let text = |name| params.text(name).map(ToOwned::to_owned);

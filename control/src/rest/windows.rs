@@ -1,4 +1,4 @@
-//! `/x-windows`: what the caller and all accounts below it have used of their windows by now.
+//! `/x-windows`: what the caller and all accounts below it have used of their windows so far.
 
 use axum::extract::State;
 use proxyxai_contract::clock::Zone;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Control, model::WindowUsage, ops};
 
-/// Rows of a page when it is not said, and at most.
+/// The default and largest page size.
 const ROWS: u64 = 50;
 const ROWS_MAX: u64 = 1000;
 

@@ -31,7 +31,7 @@ use crate::{
     model::AccountLabels,
 };
 
-/// A rule that an account may have of its own.
+/// A rule that an account may override for itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AccountOverride {
     ModelMapper,
@@ -42,7 +42,7 @@ pub(crate) enum AccountOverride {
     Resources,
 }
 
-/// An account by id, deleted ones included, with cards and number of children.
+/// An account by id, also if it is deleted, with cards and number of children.
 pub(crate) async fn get(
     db: &impl Db,
     id: AccountId,
@@ -52,7 +52,7 @@ pub(crate) async fn get(
     with_children(db, found).await.map(|mut found| found.pop())
 }
 
-/// The same without the number of children, which takes long to count when they are many.
+/// Like `get`, without the number of children: counting many takes long.
 pub(crate) async fn childless(
     db: &impl Db,
     id: AccountId,
@@ -62,7 +62,7 @@ pub(crate) async fn childless(
     found.map(|mut found| found.pop())
 }
 
-/// A living account by one of its names. The case of a name tells older namesakes apart, and nothing else.
+/// A living account by id, DNA, address or name. An exact name beats an older account's that differs in case alone.
 pub(crate) async fn find(
     db: &impl Db,
     identifier: &AccountIdentifier,
@@ -84,7 +84,7 @@ pub(crate) async fn find(
     with_children(db, found).await.map(|mut found| found.pop())
 }
 
-/// Id, name and state of the living account that this key belongs to.
+/// Id and name of the living account whose first key this is, and whether it may make calls.
 pub(crate) async fn by_key(
     db: &impl Db,
     hash: KeyHash,
@@ -108,7 +108,7 @@ pub(crate) async fn by_key(
     .map_err(Error::from)
 }
 
-/// Takes a rule of their own away from all accounts that have one.
+/// Removes one override from every account that has it.
 pub(crate) async fn clear_own(
     tx: &Tx,
     rules: AccountOverride,
@@ -154,7 +154,7 @@ pub(crate) async fn changed_since(
     .await
 }
 
-/// These accounts as far as they live, without the number of children.
+/// The living ones among these accounts, without the number of children.
 pub(crate) async fn some(
     db: &impl Db,
     ids: &[AccountId],
@@ -169,8 +169,8 @@ pub(crate) async fn some(
     Ok(found)
 }
 
-/// Locks accounts for a movement of money and reads them, by ascending id so that two movements
-/// never wait for each other. Deleted ones are not among them.
+/// Locks the living ones among these accounts for a movement of money and reads them, by ascending id so that two
+/// movements never deadlock.
 pub(crate) async fn lock(
     tx: &Tx,
     ids: impl IntoIterator<Item = AccountId>,
@@ -181,7 +181,7 @@ pub(crate) async fn lock(
     Ok(locked)
 }
 
-/// The same with deleted accounts among them: what was used before the end is still charged.
+/// Like `lock`, with deleted accounts: calls from before the deletion are still charged.
 pub(crate) async fn lock_all(
     tx: &Tx,
     ids: impl IntoIterator<Item = AccountId>,
@@ -231,7 +231,7 @@ pub(crate) async fn children(
     Ok(counts)
 }
 
-/// Whether anybody living is below this account.
+/// Whether any living account is below this one.
 pub(crate) async fn has_living_below(db: &impl Db, dna: &str) -> Result<bool, Error> {
     let below = living()
         .filter(account::Column::Dna.starts_with(dna))
@@ -272,7 +272,8 @@ pub(crate) async fn insert(
     cards::replace(tx, id, &record.stored_cards, &record.account.cards).await
 }
 
-/// Refuses a new name that an older namesake has, whose key is not the name itself. All others are the index's to refuse.
+/// Refuses a new name that an older account has under a `name_key` of its own. The unique index refuses all other
+/// duplicates.
 async fn check_namesakes(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let key = record.name_key();
     if key == record.stored_name_key {
@@ -293,7 +294,7 @@ async fn check_namesakes(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     }
 }
 
-/// Stores all of an account.
+/// Stores every column and the cards of an account.
 pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     check_namesakes(tx, record).await?;
     set(tx, record.account.id, record.to_row()).await?;
@@ -306,7 +307,7 @@ pub(crate) async fn update(tx: &Tx, record: &AccountRecord) -> Result<(), Error>
     .await
 }
 
-/// Stores what a charge changes.
+/// Stores the columns that a charge changes.
 pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let row = account::ActiveModel {
         debt: Set(record.debt.nanos()),
@@ -327,8 +328,8 @@ pub(crate) async fn update_money(tx: &Tx, record: &AccountRecord) -> Result<(), 
     .await
 }
 
-/// The same for many accounts at once. PostgreSQL looks at the parent of a row that is written twice in a transaction,
-/// and waits for whoever has locked that one; so all that a charge changes is written here.
+/// Like `update_money`, for many accounts. PostgreSQL checks the parent of a row that a transaction writes twice, and
+/// waits for the lock on it; so all that a charge changes is written in one statement.
 pub(crate) async fn update_money_of_all(
     tx: &Tx,
     records: impl Iterator<Item = &AccountRecord>,
@@ -363,7 +364,7 @@ pub(crate) async fn update_money_of_all(
     cards::replace_all(tx, wallets).await
 }
 
-/// Stores that data planes have to hear of it.
+/// Stores the revision, so that data planes get the account again.
 pub(crate) async fn update_revision(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let row = account::ActiveModel {
         revision: Set(signed(record.revision)),
@@ -372,7 +373,7 @@ pub(crate) async fn update_revision(tx: &Tx, record: &AccountRecord) -> Result<(
     set(tx, record.account.id, row).await
 }
 
-/// Stores what is on lease.
+/// Stores the leased amount.
 pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(), Error> {
     let row = account::ActiveModel {
         leased: Set(record.leased.nanos()),
@@ -381,7 +382,7 @@ pub(crate) async fn update_leased(tx: &Tx, record: &AccountRecord) -> Result<(),
     set(tx, record.account.id, row).await
 }
 
-/// Writes columns of one row. The library's update of a single row would read it back.
+/// Writes columns of one row. The ORM's own update of a single row would read it back.
 async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<(), Error> {
     row.id = NotSet;
     let update = account::Entity::update_many().set(row);
@@ -390,7 +391,7 @@ async fn set(tx: &Tx, id: AccountId, mut row: account::ActiveModel) -> Result<()
     one_row(&written.map_err(write_error)?)
 }
 
-/// Columns and the values they have to have.
+/// The columns that these labels select, each with the value it must have.
 pub(super) fn label_values(labels: AccountLabels) -> impl Iterator<Item = (account::Column, i64)> {
     let AccountLabels {
         level,
@@ -418,7 +419,7 @@ fn living() -> Select<account::Entity> {
     account::Entity::find().filter(account::Column::DeletedAt.is_null())
 }
 
-/// Reads rows and their cards. One that cannot be read is left out, so that it does not stop the others.
+/// Reads rows and their cards. A row that cannot be read is skipped, so that it does not block the others.
 async fn records(
     db: &impl Db,
     query: Select<account::Entity>,

@@ -1,4 +1,4 @@
-//! Audit records: written with the change they tell of, listed, and dropped when they are old.
+//! Audit records: written in the transaction of the change they record, listed, and pruned by age.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 use sea_orm::{
@@ -20,7 +20,7 @@ pub(crate) struct NewAuditRecord<'a> {
     pub(crate) operator: AccountId,
     pub(crate) operator_name: &'a str,
     pub(crate) operator_dna: &'a str,
-    /// Empty when not known.
+    /// Empty if it is not known.
     pub(crate) address: String,
     pub(crate) kind: &'static str,
     pub(crate) target: Option<i64>,
@@ -31,7 +31,6 @@ pub(crate) struct NewAuditRecord<'a> {
     pub(crate) details: String,
 }
 
-/// Writes a record.
 pub(crate) async fn insert(tx: &Tx, record: NewAuditRecord<'_>) -> Result<(), Error> {
     let row = audit::ActiveModel {
         at: Set(record.at.0),
@@ -55,7 +54,7 @@ pub(crate) async fn insert(tx: &Tx, record: NewAuditRecord<'_>) -> Result<(), Er
         .map_err(Error::from)
 }
 
-/// Records whose operator or target is at or below `dna` (none means all), newest first.
+/// Records whose operator or target is at or below `dna`, newest first. `None` selects all.
 pub(crate) async fn list(
     db: &impl Db,
     dna: Option<&str>,
@@ -96,7 +95,7 @@ pub(crate) async fn list(
     })
 }
 
-/// Drops the oldest records from before a moment, at most so many; says how many there were.
+/// Deletes the oldest records from before a moment, at most `rows_max`. Returns how many it deleted.
 pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64, Error> {
     let old: Vec<i64> = audit::Entity::find()
         .select_only()

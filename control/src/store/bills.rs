@@ -20,17 +20,17 @@ use crate::{
     model::{AccountLabels, AccountTotals, DateRange, DayTotals, Listing, Page, UsageTotals},
 };
 
-/// Bills of many accounts add up hundreds of thousands of rows: in memory, by a plan that is not worth
-/// compiling, and in one process, for handing sums from one to another takes longer than making them.
+/// Bills of many accounts add up hundreds of thousands of rows. That belongs in memory, in a plan that is not worth
+/// compiling, and in one process: handing sums between workers takes longer than adding them up.
 const ROOM: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off; \
     SET LOCAL max_parallel_workers_per_gather = 0";
 
-/// Whose use is asked for.
+/// Whose usage a bill covers.
 #[derive(Debug, Clone)]
 pub(crate) enum BillScope {
-    /// One account's.
+    /// One account.
     Account(AccountId),
-    /// Everybody's below an account, deleted ones included.
+    /// All accounts below this one, deleted ones included.
     Below {
         account: AccountId,
         dna: String,
@@ -39,11 +39,11 @@ pub(crate) enum BillScope {
 }
 
 impl BillScope {
-    /// A condition with its values.
+    /// The SQL condition, with its values.
     fn condition(&self, db: &impl Db) -> (String, Vec<Value>) {
         match self {
             Self::Account(account) => ("account_id = ?".to_owned(), vec![account.get().into()]),
-            // Everybody is below root, so nobody is looked up.
+            // All accounts are below root, so no account needs to be looked up.
             Self::Below {
                 account, labels, ..
             } if *account == AccountId::ROOT && labels.is_empty() => {
@@ -61,8 +61,8 @@ impl BillScope {
     }
 }
 
-/// A condition on accounts below a place in the tree, or at or below it: a range, which the index serves with values that
-/// are not known when it is planned.
+/// A condition on accounts below a DNA, or at or below it. It is a range, so that the index serves it even if the
+/// values are not known when the query is planned.
 pub(super) fn below(db: &impl Db, dna: &str, or_at: bool) -> (String, Vec<Value>) {
     let range = match (db.locks_rows(), or_at) {
         (true, true) => "dna ~>=~ ? AND dna ~<~ ?",
@@ -75,7 +75,7 @@ pub(super) fn below(db: &impl Db, dna: &str, or_at: bool) -> (String, Vec<Value>
     (range.to_owned(), vec![dna.into(), end.into()])
 }
 
-/// Makes room for what a bill adds up, in a transaction that reads it.
+/// Sets the memory and plan options for a transaction that reads a bill.
 pub(crate) async fn prepare(tx: &Tx) -> Result<(), Error> {
     if tx.locks_rows() {
         let done = tx.handle().execute_unprepared(ROOM).await;
@@ -84,14 +84,14 @@ pub(crate) async fn prepare(tx: &Tx) -> Result<(), Error> {
     Ok(())
 }
 
-/// Totals by day and model, in this order.
+/// Totals by day and model, sorted by both.
 pub(crate) async fn by_day(
     db: &impl Db,
     whose: &BillScope,
     days: DateRange,
 ) -> Result<Vec<DayTotals>, Error> {
     let (table, condition, values) = match whose {
-        // Totals of all below an account are kept.
+        // Totals of all accounts below one are stored as such.
         BillScope::Below {
             account, labels, ..
         } if labels.is_empty() => (
@@ -124,7 +124,7 @@ pub(crate) async fn by_day(
     rows.iter().map(read).collect()
 }
 
-/// One page of totals by account, dearest first.
+/// One page of totals by account, most expensive first.
 pub(crate) async fn by_account(
     db: &impl Db,
     whose: &BillScope,
@@ -137,10 +137,10 @@ pub(crate) async fn by_account(
         page.size,
         page.page.saturating_sub(1).saturating_mul(page.size),
     );
-    // Many accounts are only compared; what a page shows of its own is added up afterwards. What was taken
-    // away again was used on other days.
-    // PostgreSQL adds whole numbers up as decimals, which takes twice as long as with floating point. That
-    // is exact up to 9 million dollars for an account, and beyond them only the order depends on it.
+    // Many accounts are only compared; the other sums are made for one page. What corrections subtract was used on
+    // other days.
+    // PostgreSQL adds integers as decimals, at twice the time of floating point, which is exact up to 9 million dollars
+    // for an account. Only the order depends on it.
     let all = format!(
         "(SELECT account_id, SUM(CAST(cost AS DOUBLE PRECISION)) AS cost, \
          SUM(CAST(requests AS DOUBLE PRECISION)) AS counted FROM ({used}) used \
@@ -157,7 +157,7 @@ pub(crate) async fn by_account(
     let total = if let Some(row) = rows.first() {
         number(row, "accounts")?
     } else {
-        // A page beyond the last one.
+        // The page is beyond the last one.
         let sql = format!("SELECT COUNT(*) AS accounts FROM {all}");
         let row = db.handle().query_one_raw(statement(db, &sql, values));
         let row = row.await?;
@@ -204,7 +204,7 @@ async fn totals_of(
     Ok(found)
 }
 
-/// The days of a year are all of it when nothing was used after them.
+/// Extends a range to the end of its year if there is no usage after it, so that sums of whole spans serve it.
 pub(super) async fn up_to_now(db: &impl Db, days: DateRange) -> Result<DateRange, Error> {
     let newest = statement(db, "SELECT MAX(day) AS day FROM usage_daily", []);
     let newest = db.handle().query_one_raw(newest).await;
@@ -221,7 +221,7 @@ pub(super) async fn up_to_now(db: &impl Db, days: DateRange) -> Result<DateRange
     })
 }
 
-/// Name and address by id, of deleted accounts too.
+/// Name and address by id, also of deleted accounts.
 pub(crate) async fn names(
     db: &impl Db,
     ids: &[i64],

@@ -1,6 +1,6 @@
-//! Everything that can be computed twice is, and compared: balances with postings, totals with records.
-//! The database adds up and hands over only the first row that differs, so the size of the books does
-//! not matter. Repairs nothing.
+//! Recomputes the books and compares them: balances with postings, totals with records.
+//! The database adds up and returns only the first row that differs, so memory does not grow with the books. Repairs
+//! nothing.
 
 mod earned;
 
@@ -13,35 +13,35 @@ use crate::{
     model::{BookTotal, FAILED_FROM, LedgerDifference, LedgerVerification},
 };
 
-/// What a total counts; the last one is money.
+/// The columns of a total; the last one is money.
 const MEASURES: [&str; 5] = ["requests", "input", "cached", "output", MONEY];
 const MONEY: &str = "cost";
 
-/// Records set aside that are shown one by one.
+/// How many quarantined records are listed.
 const QUARANTINED_SHOWN_MAX: u32 = 100;
 
-/// The sum of what is on the cards of each account.
+/// The sum of the cards of each account.
 const CARDS: &str =
     "SELECT account_id, SUM(balance) AS balance FROM credit_card GROUP BY account_id";
 /// Each account's two books.
 const BOOKS: &str = "SELECT account_id, SUM(CASE WHEN book = 'account' THEN amount ELSE 0 END) AS own, \
     SUM(CASE WHEN book = 'reserved' THEN amount ELSE 0 END) AS reserved \
     FROM posting WHERE account_id IS NOT NULL GROUP BY account_id";
-/// What each account has on lease, by lease.
+/// What each account has on lease, by its leases.
 const LEASES: &str = "SELECT account_id, SUM(amount) AS amount FROM lease WHERE client_key_id = 0 GROUP BY account_id";
-/// What each further key has on lease of its limit, by lease.
+/// What each further key has on lease of its limit, by its leases.
 const KEY_LEASES: &str = "SELECT client_key_id, SUM(amount) AS amount FROM lease WHERE client_key_id > 0 GROUP BY client_key_id";
-/// What calls, and corrections of their prices, took from each account.
+/// What calls, and corrections of their prices, cost each account.
 const CHARGES: &str = "SELECT account_id, -SUM(amount) AS charged FROM posting \
     WHERE account_id IS NOT NULL AND entry_id IN (SELECT entry_id FROM posting WHERE book = 'spent') \
     GROUP BY account_id";
 
-/// What records that were priced anew cost more than it says on them.
+/// What re-pricing added to the cost of records.
 const CORRECTIONS: &str = "SELECT r.account_id, r.model_used, 0, 0, 0, 0, SUM(c.cost - r.cost) \
     FROM usage_correction c JOIN usage_record r \
     ON r.node = c.node AND r.epoch = c.epoch AND r.sequence = c.sequence GROUP BY r.account_id, r.model_used";
 
-/// Recomputes the books of one unchanging state.
+/// Recomputes the books of one consistent snapshot of the database.
 pub(crate) async fn verify(tx: &Tx) -> Result<LedgerVerification, Error> {
     let mut books = LedgerVerification {
         accounts: count(tx, "account").await?,
@@ -162,7 +162,7 @@ async fn entries(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     })
 }
 
-/// Cards less debt are an account's two books, and what is leased is the second of them.
+/// Cards less debt equal the sum of an account's two books, and the leased amount equals the second one.
 async fn wallets(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT * FROM (SELECT a.id, a.debt, a.leased, CAST(COALESCE(c.balance, 0) AS BIGINT) AS cards, \
@@ -199,7 +199,7 @@ async fn wallets(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     }))
 }
 
-/// What a further key has on lease is what its leases say.
+/// What a further key has on lease equals the sum of its leases.
 async fn keys(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT k.account_id, k.leased, CAST(COALESCE(l.amount, 0) AS BIGINT) AS leases FROM client_key k \
@@ -223,7 +223,7 @@ fn negative(amounts: &[(&'static str, Money)]) -> (&'static str, Money, &'static
     (what, found, "the rule", "zero or more".to_owned())
 }
 
-/// What is set aside for work that ends later is what its lease says.
+/// What is reserved for later work equals its lease.
 async fn later(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let unlike = objects::unlike(tx, objects::HOLDER).await?;
     Ok(unlike.map(|(account, held, leased)| LedgerDifference {
@@ -233,7 +233,7 @@ async fn later(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     }))
 }
 
-/// Money of a deleted account waits for being settled; there is none that nobody waits for.
+/// A deleted account with money is waiting to be settled.
 async fn nobodys(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT a.id FROM account a LEFT JOIN ({CARDS}) c ON c.account_id = a.id \
@@ -254,7 +254,7 @@ async fn nobodys(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     }))
 }
 
-/// What an account used is what it was charged and what its totals say.
+/// What an account used equals its charges and its totals.
 async fn charges(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sql = format!(
         "SELECT * FROM (SELECT a.id, a.credit_used, a.requests, a.parent_id, \
@@ -294,7 +294,7 @@ async fn charges(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     }))
 }
 
-/// All that was used is in the book of charges; this is what root's calls are found by.
+/// The book of charges has all usage. Root's calls are checked against it.
 async fn spent(tx: &Tx, totals: &[BookTotal]) -> Result<Option<LedgerDifference>, Error> {
     let used = first(
         tx,
@@ -318,7 +318,7 @@ async fn spans(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let sums = MEASURES
         .map(|name| format!("{} AS {name}", total(tx, name, name)))
         .join(", ");
-    // Each level is made of the one below it: the days, of which there are most, are read once.
+    // Each level is computed from the one below it, so the days, which have the most rows, are read once.
     let third = "SUBSTR(day, 1, 7) || CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' \
          WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END";
     let days = format!(
@@ -335,13 +335,13 @@ async fn spans(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     measure(&row, &format!("usage_span of {span}"), "usage_daily").map(Some)
 }
 
-/// Every account beside each of its ancestors, in a common table expression.
+/// Every account with each of its ancestors, as a common table expression.
 const ABOVE: &str = "WITH RECURSIVE above (id, account_id) AS (\
     SELECT id, parent_id FROM account WHERE parent_id IS NOT NULL UNION ALL \
     SELECT above.id, account.parent_id FROM above JOIN account ON account.id = above.account_id \
     WHERE account.parent_id IS NOT NULL)";
 
-/// What is kept of all below an account is what those below it used.
+/// The totals of all accounts below one equal what those accounts used.
 async fn below(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let columns = MEASURES.join(", ");
     let kept = format!("SELECT account_id, day, model, {columns} FROM usage_below");
@@ -358,8 +358,8 @@ async fn below(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     measure(&row, &of, "usage_daily").map(Some)
 }
 
-/// Raw records with their corrections, and what is carried of those that are gone, add up to the days.
-/// Records of an account that does not exist were kept without a charge.
+/// Raw records with their corrections, and the totals carried of pruned ones, add up to the days.
+/// Records of an unknown account were stored without a charge.
 async fn records(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let records = format!(
         "SELECT account_id, model_used AS model, SUM(CASE WHEN status < {FAILED_FROM} THEN 1 ELSE 0 END) AS requests, \
@@ -383,7 +383,7 @@ async fn records(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     measure(&row, &of, "usage_daily").map(Some)
 }
 
-/// The first key for which two lists of totals do not add up to the same: `found_…` and `expected_…`.
+/// The first key for which two lists of totals differ: `found_…` and `expected_…`.
 async fn unequal(
     tx: &Tx,
     found: &str,
@@ -428,9 +428,8 @@ async fn unequal(
     first(tx, &sql).await
 }
 
-/// The sum of what a measure says in a column. Counts of tokens that older programs took over from providers
-/// may add up to more than fits. `PostgreSQL` adds decimals; `SQLite` refuses, unless it may round what is above
-/// 2^53.
+/// The SQL sum of a measure. Token counts that older versions copied from providers may overflow. `PostgreSQL` adds
+/// decimals; `SQLite` fails, unless it may round above 2^53.
 fn total(tx: &Tx, measure: &str, column: &str) -> String {
     if measure == MONEY || tx.locks_rows() {
         format!("SUM({column})")
@@ -439,7 +438,7 @@ fn total(tx: &Tx, measure: &str, column: &str) -> String {
     }
 }
 
-/// Names the measure in which two totals differ.
+/// Finds the measure in which two totals differ.
 fn measure(row: &QueryResult, of: &str, against: &'static str) -> Result<LedgerDifference, Error> {
     let account = number(row, "account_id")?;
     for name in MEASURES {

@@ -1,5 +1,5 @@
-//! Lists of calls over any number of records. What is asked for becomes conditions; those for which there is an index are
-//! ways to walk along (`walk`), and the others are looked at row by row.
+//! Lists of calls over any number of records. A filter becomes conditions. Those with an index are scan paths
+//! (`ScanPath`); the others are checked row by row.
 
 mod newer;
 mod older;
@@ -31,26 +31,26 @@ use crate::{
     model::{CallFilter, ClientKeyFilter, ModelFilter, PostedUsage, StatusFilter},
 };
 
-/// Ways that are walked along together, at most: each costs a look into its index.
+/// At most this many scan paths are merged: each costs an index look-up.
 const WAYS_MAX: u64 = 32;
-/// So many accounts are each asked for their latest call, to pass over a time in which none of them made any.
+/// At most this many accounts are each asked for their latest call, to skip a time without calls.
 const ASKED_MAX: u64 = 5_000;
-/// So many calls with one id are looked up by it.
+/// At most this many calls with one id are found by that id.
 const SAME_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// Ids are looked for on so many days.
+/// How many days back a call id is searched for.
 const DAYS_MAX: i64 = 3_660;
-/// Most calls have this status, and the index of statuses has the others.
+/// Most calls have this status, so the index of statuses leaves it out.
 const USUAL: u16 = 200;
 
 /// Whose calls.
 #[derive(Debug, Clone)]
 pub(crate) enum CallScope {
-    /// Those of everybody who ever was.
+    /// All accounts that ever existed.
     Everybody,
-    /// Of one account.
+    /// One account.
     One(AccountId),
-    /// Of the accounts at or below this place in the tree.
+    /// The accounts at or below this DNA.
     Below(String),
 }
 
@@ -61,7 +61,7 @@ struct SqlClause {
     values: Vec<Value>,
 }
 
-/// What a condition is about.
+/// What a condition filters by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConditionKind {
     Whose,
@@ -72,19 +72,19 @@ enum ConditionKind {
     RequestId,
 }
 
-/// A way along the records by descending time, through indexes that have nothing but what a condition is about.
+/// A scan of the records by descending time, through indexes that hold only the rows which meet one condition.
 #[derive(Debug)]
 struct ScanPath {
-    /// None passes all records.
+    /// `None` scans all records.
     part: Option<ConditionKind>,
-    /// Conditions of which each row meets one, each with an index in the order of time.
+    /// Every row of the path meets one of these conditions. Each has an index sorted by time.
     lanes: Vec<SqlClause>,
 }
 
-/// What is asked for, as the database is asked.
+/// A filter of calls, as SQL.
 #[derive(Debug)]
 pub(crate) struct CallQuery {
-    /// Looked at row by row, in words that no index is taken for: a guess of the database's could choose one that passes
+    /// Checked row by row, in a form that no index serves: the database could otherwise pick an index that scans
     /// millions of rows.
     conditions: Vec<(ConditionKind, SqlClause)>,
     ways: Vec<ScanPath>,
@@ -94,12 +94,12 @@ pub(crate) struct CallQuery {
     skips: Vec<SkipHint>,
 }
 
-/// A way to know of a time that has nothing of what is asked for.
+/// How to find out that a time has no matching calls.
 #[derive(Debug)]
 enum SkipHint {
-    /// The accounts at or below a place in the tree, few enough to be asked for their latest call.
+    /// The accounts at or below a DNA, few enough to ask each for its latest call.
     Accounts { dna: String, accounts: u64 },
-    /// Spans in which any of some values was seen.
+    /// Spans in which any of these values was seen.
     Spans {
         kind: &'static str,
         values: Vec<String>,
@@ -113,7 +113,7 @@ fn clause<const N: usize>(sql: impl Into<String>, values: [Value; N]) -> SqlClau
     }
 }
 
-/// What is posted at this moment of the transaction's.
+/// The watermark of what is posted, as this transaction sees it.
 pub(crate) async fn mark(db: &impl Db, now: Millis) -> Result<PostedWatermark, Error> {
     let quiet = PostedWatermark::new(now, Vec::new()).quiet();
     let sql = "SELECT id, through FROM usage_spool WHERE posted_at > ? ORDER BY id";
@@ -126,14 +126,14 @@ pub(crate) async fn mark(db: &impl Db, now: Millis) -> Result<PostedWatermark, E
     Ok(PostedWatermark::new(now, spools))
 }
 
-/// Makes out how to look for calls.
+/// Plans a search: conditions, scan paths and skip hints.
 pub(crate) async fn search(
     db: &impl Db,
     whose: &CallScope,
     filter: &CallFilter,
 ) -> Result<CallQuery, Error> {
     if is_server(db) {
-        // The queries are for few rows. Compiling one takes longer than running it.
+        // The queries return few rows. Compiling one takes longer than running it.
         db.handle()
             .execute_unprepared("SET LOCAL jit = off")
             .await?;
@@ -194,7 +194,7 @@ pub(crate) async fn search(
     Ok(search)
 }
 
-// === impl Search ===
+// === impl CallQuery ===
 
 impl CallQuery {
     fn add(&mut self, part: ConditionKind, condition: SqlClause, lanes: Vec<SqlClause>) {
@@ -240,7 +240,7 @@ impl CallQuery {
         Ok(())
     }
 
-    /// All conditions but the one that a way keeps by itself.
+    /// All conditions but the one that the scan path already meets.
     fn rest(&self, kept: Option<ConditionKind>) -> SqlClause {
         let rest = self
             .conditions
@@ -256,7 +256,7 @@ impl CallQuery {
     }
 }
 
-/// Accounts at or below a place in the tree, deleted ones too; one more than matters, when they are many.
+/// Accounts at or below a DNA, also deleted ones. Returns at most one more than `ASKED_MAX`, which means too many.
 async fn at_or_below(db: &impl Db, dna: &str) -> Result<Vec<i64>, Error> {
     let ids = account::Entity::find()
         .select_only()
@@ -268,7 +268,7 @@ async fn at_or_below(db: &impl Db, dna: &str) -> Result<Vec<i64>, Error> {
     ids.await.map_err(Error::from)
 }
 
-/// The lanes of each status, since the index has not a class of them in the order of time.
+/// One lane for each status: the index is not sorted by time across a class of statuses.
 async fn statuses(db: &impl Db, status: StatusFilter) -> Result<Vec<SqlClause>, Error> {
     let (first, last) = status.range().into_inner();
     if (first..=last).contains(&USUAL) {
@@ -293,13 +293,13 @@ async fn statuses(db: &impl Db, status: StatusFilter) -> Result<Vec<SqlClause>, 
         after = status;
     }
     if lanes.is_empty() {
-        // Nothing was answered like this, which is found out at once on the way to it.
+        // No call has such a status, and this lane is empty at once.
         lanes.push(lane(first.into()));
     }
     Ok(lanes)
 }
 
-/// Calls with an account's first key are most; others have an index.
+/// Most calls use an account's first key; those of other keys have an index.
 fn made_with(with: ClientKeyFilter) -> (SqlClause, Vec<SqlClause>) {
     match with {
         ClientKeyFilter::First => (clause("r.client_key_id IS NULL", []), Vec::new()),
@@ -334,7 +334,8 @@ fn either_model(model: &ModelFilter) -> SqlClause {
     }
 }
 
-/// Models that are meant, as far as any was seen; one more than matters, when they are many: a step in the index for each.
+/// The models seen that match, each found by a step in the index. Returns at most one more than `WAYS_MAX`, which means
+/// too many.
 async fn models(db: &impl Db, model: &ModelFilter) -> Result<Vec<String>, Error> {
     let beginning = match model {
         ModelFilter::Named(name) => return Ok(vec![name.clone()]),
@@ -362,7 +363,7 @@ async fn models(db: &impl Db, model: &ModelFilter) -> Result<Vec<String>, Error>
     Ok(found)
 }
 
-/// The lane of calls with an id, day by day. None, when they are many: clients may give all of theirs the same.
+/// The lane of calls with an id, day by day. Empty if they are too many: a client may give all its calls the same id.
 async fn of_request(db: &impl Db, id: &str) -> Result<Vec<SqlClause>, Error> {
     let sql = "SELECT MIN(start_at) AS first, MAX(start_at) AS last FROM usage_record";
     let row = db.handle().query_one_raw(statement(db, sql, [])).await?;
@@ -392,7 +393,7 @@ async fn of_request(db: &impl Db, id: &str) -> Result<Vec<SqlClause>, Error> {
     Ok(vec![SqlClause { sql, values }])
 }
 
-/// Names of accounts, deleted ones too.
+/// Names of accounts, also of deleted ones.
 pub(crate) async fn account_names(
     db: &impl Db,
     ids: Vec<i64>,
@@ -407,7 +408,7 @@ pub(crate) async fn account_names(
     Ok(names.into_iter().collect())
 }
 
-/// Names of upstream keys that are there.
+/// Names of the upstream keys that exist.
 pub(crate) async fn key_names(db: &impl Db, ids: Vec<i64>) -> Result<BTreeMap<i64, String>, Error> {
     let names: Vec<(i64, String)> = upstream_key::Entity::find()
         .select_only()
@@ -420,7 +421,7 @@ pub(crate) async fn key_names(db: &impl Db, ids: Vec<i64>) -> Result<BTreeMap<i6
     Ok(names.into_iter().collect())
 }
 
-/// Records that a statement finds.
+/// The records that a statement returns.
 async fn records(db: &impl Db, sql: &str, values: Vec<Value>) -> Result<Vec<PostedUsage>, Error> {
     let rows = usage_record::Entity::find().from_raw_sql(statement(db, sql, values));
     let rows = rows.all(db.handle()).await?;

@@ -1,4 +1,4 @@
-//! Credit cards, kept in their order of expiry.
+//! Credit cards, stored in their order of expiry.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use sea_orm::{
 use super::{Db, ROWS_PER_INSERT, Tx, all_rows, entity::credit_card, in_batches, is_among};
 use crate::{Error, model::Card};
 
-/// At most this many accounts are cleared of expired cards in one go.
+/// At most this many accounts are cleared of expired cards at a time.
 const EXPIRED_ACCOUNTS_MAX: u64 = 500;
 
-/// Cards by account, ordered by expiry.
+/// Cards by account, sorted by expiry.
 pub(crate) async fn of(
     db: &impl Db,
     accounts: &[AccountId],
@@ -35,7 +35,7 @@ pub(crate) async fn of(
     Ok(cards)
 }
 
-/// Accounts that have a card which expired by now.
+/// Accounts with an expired card.
 pub(crate) async fn expired(db: &impl Db, now: Millis) -> Result<Vec<AccountId>, Error> {
     let ids: Vec<i64> = credit_card::Entity::find()
         .select_only()
@@ -51,7 +51,7 @@ pub(crate) async fn expired(db: &impl Db, now: Millis) -> Result<Vec<AccountId>,
         .collect()
 }
 
-/// Makes the stored cards those given. Usually one card has changed, and only that row is written.
+/// Replaces the stored cards of an account. Usually one card has changed, and only its row is written.
 pub(crate) async fn replace(
     tx: &Tx,
     account: AccountId,
@@ -61,7 +61,7 @@ pub(crate) async fn replace(
     replace_all(tx, vec![(account, stored, cards)]).await
 }
 
-/// The same for many accounts: cards as they are stored, and as they ought to be.
+/// Like `replace`, for many accounts: the stored cards and the new ones.
 pub(crate) async fn replace_all(
     tx: &Tx,
     wallets: Vec<(AccountId, &[Card], &[Card])>,

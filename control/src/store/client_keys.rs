@@ -1,5 +1,5 @@
-//! Client keys that accounts have beside their first one. Who changes one holds the lock of its account, and what is
-//! spent of its limit is written with what its account is charged.
+//! Client keys that accounts have beside their first one. A change needs the lock of the account, and what is spent of
+//! a key's limit is written together with the account's charge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,28 +24,28 @@ use super::{
 };
 use crate::{Error, domain::name, model::ClientKeyInfo};
 
-/// A further client key with what is not shown of it.
+/// A further client key, with the fields that are not shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientKeyRecord {
-    /// What may be shown.
+    /// The fields that may be shown.
     pub(crate) key: ClientKeyInfo,
-    /// Of its secret.
+    /// The hash of its secret.
     pub(crate) key_hash: KeyHash,
     /// The part of its limit that data planes have on lease.
     pub(crate) leased: Money,
-    /// When it was deleted. Its calls under way are still posted.
+    /// When it was deleted. Its in-flight calls are still posted.
     pub(crate) deleted: Option<Millis>,
 }
 
 impl ClientKeyRecord {
-    /// Whether no call was made with it, and none that is under way has some of its limit.
+    /// Whether no call was made with it, and no in-flight call reserves some of its limit.
     pub(crate) fn was_never_used(&self) -> bool {
         let view = &self.key;
         view.used.is_none() && view.credit_used == Money::ZERO && self.leased == Money::ZERO
     }
 }
 
-/// A key in a column that has to be there: 0 for none.
+/// A key in a column that is not null: 0 for none.
 pub(super) fn key_column(key: Option<ClientKeyId>) -> i64 {
     key.map_or(0, ClientKeyId::get)
 }
@@ -56,7 +56,7 @@ pub(super) fn key_of_column(id: i64) -> Result<Option<ClientKeyId>, Invalid> {
     given.transpose()
 }
 
-/// The living keys of an account, the newest first.
+/// The living keys of an account, newest first.
 pub(crate) async fn of_account(
     db: &impl Db,
     account: AccountId,
@@ -73,14 +73,14 @@ pub(crate) async fn count(db: &impl Db, account: AccountId) -> Result<u64, Error
     query.count(db.handle()).await.map_err(Error::from)
 }
 
-/// Forgets a key.
+/// Deletes the row of a key.
 pub(crate) async fn remove(tx: &Tx, key: ClientKeyId) -> Result<(), Error> {
     let these = client_key::Entity::delete_by_id(key.get());
     these.exec(tx.handle()).await?;
     Ok(())
 }
 
-/// Forgets keys that were deleted before a moment and have nothing on lease.
+/// Deletes the rows of keys that were deleted before a moment and have nothing on lease.
 pub(crate) async fn prune(tx: &Tx, before: Millis) -> Result<u64, Error> {
     let these = client_key::Entity::delete_many()
         .filter(client_key::Column::DeletedAt.lt(before.0))
@@ -101,13 +101,13 @@ pub(crate) async fn find(
     records(db, query).await.map(|mut found| found.pop())
 }
 
-/// The living key with this secret.
+/// The living key whose secret has this hash.
 pub(crate) async fn by_hash(db: &impl Db, hash: KeyHash) -> Result<Option<ClientKeyRecord>, Error> {
     let query = living().filter(client_key::Column::KeyHash.eq(hash.0.to_vec()));
     records(db, query).await.map(|mut found| found.pop())
 }
 
-/// What data planes know of the living keys of these accounts, or of all.
+/// What data planes get to know of the living keys of these accounts, or of all.
 pub(crate) async fn known(
     db: &impl Db,
     accounts: Option<&[AccountId]>,
@@ -133,7 +133,7 @@ pub(crate) async fn known(
     Ok(known)
 }
 
-/// Keys by id, deleted ones included, locked for what is spent of them. The locks of their accounts come first.
+/// Locks keys by id, also deleted ones, to change what is spent of them. The locks of their accounts come first.
 pub(crate) async fn lock(
     tx: &Tx,
     ids: impl IntoIterator<Item = ClientKeyId>,
@@ -154,7 +154,7 @@ pub(crate) async fn lock(
     Ok(locked)
 }
 
-/// Names of keys, deleted ones too.
+/// Names of keys, also of deleted ones.
 pub(crate) async fn names(db: &impl Db, ids: Vec<i64>) -> Result<BTreeMap<i64, String>, Error> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
@@ -169,7 +169,7 @@ pub(crate) async fn names(db: &impl Db, ids: Vec<i64>) -> Result<BTreeMap<i64, S
     Ok(names.into_iter().collect())
 }
 
-/// A key that is to be, whose id the database chooses.
+/// Stores a new key, whose id the database chooses.
 pub(crate) async fn insert(tx: &Tx, record: &mut ClientKeyRecord) -> Result<(), Error> {
     let mut row = to_row(record);
     row.id = NotSet;
@@ -179,7 +179,7 @@ pub(crate) async fn insert(tx: &Tx, record: &mut ClientKeyRecord) -> Result<(), 
     Ok(())
 }
 
-/// Stores all of a key.
+/// Stores every column of a key.
 pub(crate) async fn update(tx: &Tx, record: &ClientKeyRecord) -> Result<(), Error> {
     let mut row = to_row(record);
     row.id = NotSet;
@@ -193,7 +193,7 @@ pub(crate) async fn update(tx: &Tx, record: &ClientKeyRecord) -> Result<(), Erro
         .and_then(|written| one_row(&written))
 }
 
-/// Stores what calls change.
+/// Stores the columns that calls change.
 pub(crate) async fn update_spend(
     tx: &Tx,
     records: impl Iterator<Item = &ClientKeyRecord>,
@@ -222,7 +222,7 @@ pub(crate) async fn update_spend(
     all_rows(in_batches(tx, rows, sql).await?, count)
 }
 
-/// An account is deleted, and its keys with it.
+/// Deletes the keys of an account that is deleted.
 pub(crate) async fn delete_of(tx: &Tx, account: AccountId, now: Millis) -> Result<(), Error> {
     client_key::Entity::update_many()
         .set(client_key::ActiveModel {
@@ -241,7 +241,7 @@ fn living() -> Select<client_key::Entity> {
     client_key::Entity::find().filter(client_key::Column::DeletedAt.is_null())
 }
 
-/// Reads rows. One that cannot be read is left out, so that it does not stop the others.
+/// Reads rows. A row that cannot be read is skipped, so that it does not block the others.
 async fn records(
     db: &impl Db,
     query: Select<client_key::Entity>,

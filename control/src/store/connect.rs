@@ -1,5 +1,5 @@
-//! How the database is reached: the options of its connections. What they hold of a server is not given to the
-//! library as text, which it shows when it cannot read it, and in its traces.
+//! Connection options of the database. A server's options are not passed to the driver as text: it would show that text
+//! in errors and traces.
 
 use std::{
     error, fmt, fs,
@@ -17,14 +17,14 @@ use sea_orm::{
 
 use crate::{Error, store::database::Server};
 
-/// A report of a thousand accounts writes about five thousand pages of 4 KiB: they stay in the memory of the
-/// one writer, and are copied from the log into the file after some reports rather than after each.
+/// A report of a thousand accounts writes about five thousand pages of 4 KiB. With this limit they stay in the memory
+/// of the one writer, and are copied from the log into the file after some reports rather than after each.
 const SQLITE_CHECKPOINT_PAGES: u32 = 16_384;
 const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
-/// What a server says that is starting up, and one that has too many connections for a moment.
+/// The SQLSTATE of a server that is starting up, and of one that has too many connections for the moment.
 const NOT_YET: [&str; 2] = ["57P03", "53300"];
-/// Between two tries to reach a server that is not up yet.
+/// Between two attempts to reach a server that is not up yet.
 const CONNECT_PAUSE_MS: u64 = 500;
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 
@@ -36,14 +36,14 @@ fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
         .max_connections(connections_max)
         .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
         .acquire_timeout(Duration::from_millis(ACQUIRE_TIMEOUT_MS))
-        // Statements hold names and addresses of people.
+        // Statements contain names and addresses of people.
         .sqlx_logging(false);
     options
 }
 
-/// Whether a connection may be used again. When `SQLite` has rolled back by itself, as after a full disk, the
-/// library's own rollback fails and it goes on counting the transaction as open. The next one would be a
-/// savepoint within it, whose commit is none.
+/// Whether a connection may be used again. If `SQLite` has rolled back by itself, as after a full disk, the library's
+/// own rollback fails and it still counts the transaction as open. The next one would be a savepoint within it, whose
+/// commit commits nothing.
 fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error>> {
     let clean = !connection.is_in_transaction();
     if !clean {
@@ -52,7 +52,7 @@ fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error
     ready(Ok(clean))
 }
 
-/// Options for a server that lets this program in.
+/// Options for a server, once a first connection succeeded.
 pub(super) async fn server_options(
     server: &Server,
     connections_max: u32,
@@ -61,13 +61,13 @@ pub(super) async fn server_options(
     let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
     let reached = reach(&known, patience).await;
     reached.map_err(|unreachable| Error::Storage(Box::new(unreachable)))?;
-    // Only the scheme of this text counts; the function below puts the server in its place.
+    // Only the scheme of this text counts; the function below replaces the server.
     let mut options = common_options("postgres://localhost", connections_max);
     options.map_sqlx_postgres_opts(move |_| known.clone());
     Ok(options)
 }
 
-/// Why a server does not let this program in.
+/// Why a connection to a server fails.
 #[derive(Debug)]
 struct Unreachable {
     /// Host and port, or a socket.
@@ -86,7 +86,7 @@ impl fmt::Display for Unreachable {
 }
 
 impl error::Error for Unreachable {
-    /// What is at the bottom: the driver repeats that after words of its own, which say nothing to an operator.
+    /// The innermost cause: the driver wraps it in words of its own that do not help an operator.
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         let mut cause: &(dyn error::Error + 'static) = &*self.cause;
         while let Some(source) = cause.source() {
@@ -96,8 +96,8 @@ impl error::Error for Unreachable {
     }
 }
 
-/// Connects once outside of the pool, which waits for a server that refuses and then tells of nothing but its
-/// waiting. A server that is about to come up is given a moment; after that, whoever runs this program starts it again.
+/// Connects once outside of the pool, which retries a server that refuses and then reports only its time-out. A server
+/// that is about to come up gets a moment; after that, the supervisor restarts this program.
 async fn reach(options: &PgConnectOptions, patience: Duration) -> Result<(), Unreachable> {
     let place = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -128,7 +128,7 @@ async fn reach(options: &PgConnectOptions, patience: Duration) -> Result<(), Unr
     Err(Unreachable { place, cause })
 }
 
-/// Whether it is worth another try, as the pool sees it.
+/// Whether another attempt may succeed, by the same errors as in the pool.
 fn may_come_up(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => matches!(
@@ -144,14 +144,14 @@ fn may_come_up(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the driver understands where the server is.
+/// Whether the driver can parse the server's address.
 pub(crate) fn can_read(server: &Server) -> bool {
     driver_options(server).is_ok()
 }
 
 fn driver_options(server: &Server) -> Result<PgConnectOptions, Error> {
     let read: Result<PgConnectOptions, sqlx::Error> = server.url().expose().parse();
-    // The driver's own words may hold parts of it.
+    // The driver's error may quote parts of the URL.
     let options = read.map_err(|_| Invalid::new("DATABASE_URL", "cannot be read by the driver"))?;
     let options = options
         .application_name("proxyxai")
@@ -174,20 +174,20 @@ pub(super) fn file_options(path: &Path, connections_max: u32, cache_kib: u32) ->
             .filename(&path)
             .create_if_missing(true)
             .foreign_keys(true)
-            // What is removed, a copy of the master key for instance, must not be in the next backup.
+            // What is deleted, such as a copy of the master key, must not be in the next backup.
             .pragma("secure_delete", "ON")
             .busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
             .pragma("journal_mode", "WAL")
             .pragma("cache_size", format!("-{cache_kib}"))
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES.to_string())
-            // A charge that was acknowledged to a data plane is not sent again, so it has to survive
-            // a power cut; NORMAL may lose the latest transactions.
+            // A charge that was acknowledged to a data plane is not sent again, so it has to survive a power cut;
+            // NORMAL may lose the latest transactions.
             .pragma("synchronous", "FULL")
     });
     options
 }
 
-/// The database file is readable by its owner alone; the library would follow the umask.
+/// Creates the database file readable by its owner alone; the library would follow the umask.
 pub(super) fn create_private(path: &Path) -> Result<(), Error> {
     let failed =
         |error: std::io::Error| Invalid::new(path.display().to_string(), error.to_string());
@@ -208,7 +208,7 @@ pub(super) fn create_private(path: &Path) -> Result<(), Error> {
         .map_err(Into::into)
 }
 
-/// The library's errors of connecting hold no URL, so they may be shown.
+/// The library's errors of connecting contain no URL, so they may be shown.
 pub(super) fn unreachable_database(error: DbErr) -> Error {
     tracing::error!(error = %error, "the database cannot be opened");
     error.into()
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::store::database::Database;
 
-    /// What is said of a server at this port, with all causes.
+    /// The error for a server at this port, with all causes.
     async fn said_of(port: u16) -> String {
         let url = format!("postgres://xai:hidden-word@127.0.0.1:{port}/xai?sslmode=disable");
         let Ok(Database::Postgres(server)) = Database::parse(&Secret::new(url)) else {
@@ -249,7 +249,7 @@ mod tests {
         said
     }
 
-    /// A port at which each connection is told this and closed.
+    /// A port at which each connection gets this response and is closed.
     async fn answering(answer: Vec<u8>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,5 @@
-//! Where the state lives: a file, or a server by its URL or libpq's `name=value` form. Everything here may hold a
-//! password, so what is wrong with it is said in words of this program alone, which cannot repeat any of it.
+//! Where the state is stored: a file, or a server by its URL or libpq's `name=value` form. Any of it may hold a
+//! password, so errors are fixed texts that quote none of it.
 
 mod dsn;
 
@@ -9,7 +9,7 @@ use proxyxai_contract::secret::Secret;
 
 use super::connect;
 
-/// Where the state lives.
+/// Where the state is stored.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Database {
     /// A file.
@@ -22,7 +22,7 @@ pub enum Database {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Server {
     url: Secret,
-    /// In place of one in the URL.
+    /// Replaces a password in the URL.
     password: Option<Secret>,
 }
 
@@ -68,10 +68,10 @@ impl Database {
         Err(FORMS)
     }
 
-    /// The same with a password that is not in the text.
+    /// Adds a password that is not in the text.
     ///
     /// # Errors
-    /// When there is nothing to log in to, or a password in the text as well.
+    /// Errors if there is no user to log in as, or the text has a password as well.
     pub fn with_password(self, password: Secret) -> Result<Self, DatabaseProblem> {
         match self {
             Self::Sqlite(_) => Err("is given, but no server that it is for"),
@@ -98,8 +98,8 @@ impl fmt::Debug for Database {
 // === impl Server ===
 
 impl Server {
-    /// Reads a URL more strictly than the driver does. A `/`, `?`, `#` or `@` of a password that is not encoded
-    /// would otherwise end it, and its rest go on as a port, a name or an option: into messages and logs.
+    /// Parses a URL more strictly than the driver does. An unencoded `/`, `?`, `#` or `@` in a password would otherwise
+    /// end it; the rest would be read as a port, a name or an option and reach messages and logs.
     fn parse(text: &str) -> Result<Self, DatabaseProblem> {
         let (_, rest) = text.split_once("://").ok_or(UNREADABLE)?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -134,7 +134,7 @@ impl Server {
         &self.url
     }
 
-    /// The password that takes the place of one in the URL.
+    /// The password that replaces one in the URL.
     pub const fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
@@ -162,7 +162,7 @@ impl fmt::Debug for Server {
 }
 
 fn is_host_and_port(place: &str) -> bool {
-    // An address of IPv6 has colons of its own.
+    // An IPv6 address contains colons.
     let (host, port) = match place.rsplit_once(']') {
         Some((host, port)) => (
             host,

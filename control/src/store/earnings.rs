@@ -1,6 +1,6 @@
-//! Totals of what calls cost their accounts and the operator, by all that they are asked by; and since when which key
-//! is paid by the month. Rows carry their account, whose lock is held by whoever posts, so no row is hot; those of all
-//! below an account carry the data plane whose report was posted.
+//! Totals of what calls cost their accounts and the operator, by each dimension; and monthly prices of keys.
+//! Rows carry their account, which posting locks, so no row is hot. Rows of all accounts below one carry the reporting
+//! data plane.
 
 use std::{array, collections::BTreeMap};
 
@@ -18,14 +18,14 @@ use crate::{
     model::{DateRange, Earning, EarningDimension, EarningKey, SpentTokens},
 };
 
-/// Totals by all that they are kept by.
+/// Totals by their full key.
 pub(crate) type EarningTotals = BTreeMap<EarningKey, Earning>;
 
 pub(super) const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(input) AS BIGINT) AS input, \
     CAST(SUM(cached) AS BIGINT) AS cached, CAST(SUM(output) AS BIGINT) AS output, \
     CAST(SUM(cost) AS BIGINT) AS cost, CAST(SUM(expense) AS BIGINT) AS expense";
 
-/// Root's own and those of all below it, which are far fewer rows than those of each account.
+/// Root's own totals and those of all below it: far fewer rows than those of each account.
 const OF_ALL: &str = "(SELECT day, key_id, provider, model, level, requests, input, cached, output, cost, expense FROM earning \
     WHERE account_id = 1 UNION ALL \
     SELECT day, key_id, provider, model, level, requests, input, cached, output, cost, expense FROM earning_below \
@@ -41,8 +41,8 @@ pub(crate) struct EarningQuery {
     pub(crate) model: Option<String>,
 }
 
-/// Adds to the totals of accounts, and to those of their ancestors in the rows of a data plane. What no data plane
-/// reported is without a name. `above` says the ancestors of an account.
+/// Adds to the totals of accounts, and to those of their ancestors in the rows of a data plane. The node's name is
+/// empty if no data plane reported it. `above` returns the ancestors of an account.
 pub(crate) async fn add(
     tx: &Tx,
     node: &str,
@@ -51,7 +51,7 @@ pub(crate) async fn add(
 ) -> Result<(), Error> {
     let is_some = |(_, earning): &(&EarningKey, &Earning)| **earning != Earning::default();
     add_to_accounts(tx, earned.iter().filter(is_some)).await?;
-    // In the order of its own key, so that two transactions never wait for each other.
+    // Sorted by key, so that two transactions never deadlock.
     let mut below: BTreeMap<EarningKey, Earning> = BTreeMap::new();
     for (of, earning) in earned.iter().filter(is_some) {
         for account in above(of.account) {
@@ -132,7 +132,7 @@ fn upsert(table: &str, key: &str, rows: &str) -> String {
     )
 }
 
-/// Totals by one thing, as it is stored.
+/// Totals by one dimension, as it is stored.
 pub(crate) async fn by(
     db: &impl Db,
     by: EarningDimension,
@@ -166,7 +166,7 @@ pub(crate) async fn by(
     let rows = rows.await?;
     let rows: Result<Vec<_>, Error> = rows.iter().map(read).collect();
     let mut rows = rows?;
-    // What was taken away from a span may be all of it.
+    // Subtracting from a span may leave nothing.
     rows.retain(|(_, earning)| *earning != Earning::default());
     Ok(rows)
 }
@@ -184,7 +184,7 @@ impl EarningQuery {
     }
 }
 
-/// The totals as they are kept, of one day.
+/// The stored totals of one day.
 pub(crate) async fn of_day(db: &impl Db, which: &EarningQuery) -> Result<EarningTotals, Error> {
     let (condition, values) = condition(which);
     let sql = format!(
@@ -247,7 +247,7 @@ pub(super) fn earning(row: &QueryResult) -> Result<Earning, Error> {
     })
 }
 
-/// A key costs this a month from a day on.
+/// Sets a key's monthly price from a day on.
 pub(crate) async fn put_flat(tx: &Tx, key: KeyId, from: Date, monthly: Money) -> Result<(), Error> {
     let sql = "INSERT INTO key_flat (key_id, day, monthly) VALUES (?, ?, ?) \
         ON CONFLICT (key_id, day) DO UPDATE SET monthly = excluded.monthly";
@@ -260,7 +260,7 @@ pub(crate) async fn put_flat(tx: &Tx, key: KeyId, from: Date, monthly: Money) ->
     done.map(drop).map_err(Error::from)
 }
 
-/// What all keys cost by the month, since when.
+/// Monthly prices of all keys, each with the day it counts from.
 pub(crate) async fn flats(db: &impl Db) -> Result<BTreeMap<KeyId, MonthlyPrices>, Error> {
     let sql = "SELECT key_id, day, monthly FROM key_flat ORDER BY key_id, day";
     let rows = db.handle().query_all_raw(statement(db, sql, []));

@@ -1,4 +1,4 @@
-//! Reading usage and ledger from one end to the other, a page at a time.
+//! Exports of usage and ledger, read a page at a time.
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 use sea_orm::{
@@ -13,7 +13,7 @@ use crate::{
     model::{DateRange, LedgerLine, Listing, Page, PostedUsage},
 };
 
-/// Postings with the entry they belong to.
+/// Postings with their entry.
 const LINES: &str = "SELECT p.id, p.entry_id, e.at, e.reason, e.reference, p.book, p.account_id, a.name, p.amount \
     FROM posting p JOIN ledger_entry e ON e.id = p.entry_id LEFT JOIN account a ON a.id = p.account_id";
 
@@ -26,8 +26,8 @@ pub(crate) struct PostingSpan {
     pub(crate) until: Millis,
 }
 
-/// Accounts at or below one that used anything in the months of some days, with their names, in the order
-/// of their ids. Calls that used nothing leave no totals, so a few accounts more are better than one less.
+/// Accounts at or below one with usage in the months of these days, with their names, sorted by id. Calls that used
+/// nothing have no totals, so the months of the range are searched rather than its days.
 pub(crate) async fn users(
     db: &impl Db,
     dna: &str,
@@ -50,8 +50,7 @@ pub(crate) async fn users(
     rows.iter().map(read).collect()
 }
 
-/// An account's records in the order of their beginning, after another one, with what they were corrected
-/// to.
+/// The next records of an account, sorted by start, with their corrections.
 pub(crate) async fn usage(
     db: &impl Db,
     account: AccountId,
@@ -100,14 +99,14 @@ pub(crate) async fn last_posting(db: &impl Db) -> Result<i64, Error> {
     row.map_or(Ok(0), |row| number(&row, "id"))
 }
 
-/// Which postings are asked for; none takes all.
+/// Filters of postings; `None` selects all.
 #[derive(Debug, Default)]
 pub(crate) struct PostingFilter {
-    /// Whose books.
+    /// Whose postings.
     pub(crate) account: Option<AccountId>,
-    /// Why they were written.
+    /// The reason of their entry.
     pub(crate) reason: Option<String>,
-    /// When.
+    /// The time of their entry.
     pub(crate) between: Option<PostingSpan>,
 }
 
@@ -145,7 +144,7 @@ pub(crate) async fn latest(
     which: PostingFilter,
     page: Page,
 ) -> Result<Listing<LedgerLine>, Error> {
-    // Entries are looked up only where they are asked for.
+    // Entries are joined only if a filter needs them.
     let of_entries = which.reason.is_some() || which.between.is_some();
     let (filter, values) = which.conditions();
     let entries = if of_entries {
@@ -170,8 +169,7 @@ pub(crate) async fn latest(
     })
 }
 
-/// Postings of a span of time, in the order of their ids from one id to another, the first not and the
-/// last included.
+/// Postings of a time range in the order of their ids, from one id (excluded) to another (included).
 pub(crate) async fn ledger(
     db: &impl Db,
     between: PostingSpan,

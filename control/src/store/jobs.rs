@@ -1,4 +1,4 @@
-//! What background jobs remember: how far each has come, and who was told of what.
+//! State of background jobs: how far each has got, and which subjects were notified of what.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,7 @@ use super::{
 };
 use crate::Error;
 
-/// Where a job stands; empty before its first step. Locked until the transaction ends, so that replicas
-/// take turns.
+/// A job's position; empty before its first step. Locked until the transaction ends, so that replicas take turns.
 pub(crate) async fn position(tx: &Tx, name: &str) -> Result<String, Error> {
     let row = job::ActiveModel {
         name: Set(name.to_owned()),
@@ -36,7 +35,7 @@ pub(crate) async fn position(tx: &Tx, name: &str) -> Result<String, Error> {
         .ok_or_else(|| Error::internal("a job has no position"))
 }
 
-/// Moves it.
+/// Stores a job's position.
 pub(crate) async fn set_position(tx: &Tx, name: &str, position: &str) -> Result<(), Error> {
     let row = job::ActiveModel {
         position: Set(position.to_owned()),
@@ -51,7 +50,7 @@ pub(crate) async fn set_position(tx: &Tx, name: &str, position: &str) -> Result<
         .map_err(Error::from)
 }
 
-/// Marks of one kind, by subject: the period that each was told for.
+/// Marks of one kind, by subject: the period of the last notification.
 pub(crate) async fn marks(
     db: &impl Db,
     kind: &str,
@@ -69,7 +68,7 @@ pub(crate) async fn marks(
     Ok(found)
 }
 
-/// Remembers that a subject was told.
+/// Stores that a subject was notified.
 pub(crate) async fn mark(tx: &Tx, kind: &str, subject: i64, period: &str) -> Result<(), Error> {
     let row = mail_mark::ActiveModel {
         kind: Set(kind.to_owned()),
@@ -87,7 +86,7 @@ pub(crate) async fn mark(tx: &Tx, kind: &str, subject: i64, period: &str) -> Res
         .map_err(Error::from)
 }
 
-/// Forgets it.
+/// Deletes a mark.
 pub(crate) async fn unmark(tx: &Tx, kind: &str, subject: i64) -> Result<(), Error> {
     mail_mark::Entity::delete_many()
         .filter(mail_mark::Column::Kind.eq(kind))

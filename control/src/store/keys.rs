@@ -29,7 +29,7 @@ pub(crate) async fn living(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
     Ok(readable(rows))
 }
 
-/// All keys that ever were, deleted ones included.
+/// All keys that ever existed, deleted ones included.
 pub(crate) async fn all(db: &impl Db) -> Result<Vec<KeyRecord>, Error> {
     let query = upstream_key::Entity::find();
     Ok(readable(query.all(db.handle()).await?))
@@ -53,7 +53,7 @@ pub(crate) async fn count_enabled(db: &impl Db) -> Result<u64, Error> {
         .map_err(Error::from)
 }
 
-/// Whether this secret was ever stored for the provider; deleted keys count too when asked for.
+/// Whether this secret is stored for the provider, optionally also by a deleted key.
 pub(crate) async fn knows(
     db: &impl Db,
     fingerprint: &[u8],
@@ -72,7 +72,7 @@ pub(crate) async fn knows(
         .map_err(Error::from)
 }
 
-/// Stores a new key and returns its id; the one in the record is not looked at.
+/// Stores a new key and returns its id; the id in the record is ignored.
 pub(crate) async fn insert(tx: &Tx, record: &KeyRecord) -> Result<KeyId, Error> {
     let inserted = upstream_key::Entity::insert(record.to_row()?)
         .exec(tx.handle())
@@ -81,7 +81,6 @@ pub(crate) async fn insert(tx: &Tx, record: &KeyRecord) -> Result<KeyId, Error> 
     KeyId::new(inserted.last_insert_id).map_err(Error::from)
 }
 
-/// Stores a changed key.
 pub(crate) async fn update(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
     let row = upstream_key::ActiveModel {
         id: Set(record.key.id.get()),
@@ -94,7 +93,7 @@ pub(crate) async fn update(tx: &Tx, record: &KeyRecord) -> Result<(), Error> {
         .map_err(write_error)
 }
 
-/// A row that cannot be read must not stop the others.
+/// Skips rows that cannot be read, so that they do not block the others.
 fn readable(rows: Vec<upstream_key::Model>) -> Vec<KeyRecord> {
     let read = |row: upstream_key::Model| {
         let id = row.id;

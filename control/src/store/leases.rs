@@ -21,15 +21,15 @@ use super::{
 };
 use crate::{Error, model::NodeLeases};
 
-/// At most this many leases are looked at in one go.
+/// At most this many leases are processed at a time.
 const ROWS_MAX: u64 = 1000;
 
-/// A lease and whose spool it belongs to.
+/// A lease with its node and spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseRecord {
-    /// What the data plane knows of it.
+    /// The lease as the data plane knows it.
     pub(crate) lease: LeasedCredit,
-    /// Who holds it.
+    /// The node that holds it.
     pub(crate) node: NodeName,
     /// The spool whose usage is posted against it.
     pub(crate) epoch: u64,
@@ -83,7 +83,7 @@ pub(crate) async fn all_of_node(db: &impl Db, node: &NodeName) -> Result<Vec<Lea
     rows.into_iter().map(record).collect()
 }
 
-/// All leases on an account's credit that hold something.
+/// All leases on an account's credit with an amount left.
 pub(crate) async fn on_account(
     db: &impl Db,
     account: AccountId,
@@ -112,7 +112,7 @@ pub(crate) async fn by_node(db: &impl Db) -> Result<BTreeMap<String, NodeLeases>
     rows.await?.iter().map(read).collect()
 }
 
-/// Leases that hold something and were not heard of since, by their nodes.
+/// Leases with an amount left that were not renewed since, with their nodes.
 pub(crate) async fn untouched_since(
     db: &impl Db,
     since: Millis,
@@ -144,8 +144,7 @@ pub(crate) async fn put<'a>(
     in_batches(tx, rows.collect(), sql).await.map(drop)
 }
 
-/// A node was heard of, so its leases stay. Those of a spool that it has lost are nobody's, and come home when their time
-/// is over.
+/// Renews the leases of a node that reports. Leases of a spool that it has lost are not renewed and expire.
 pub(crate) async fn touch(
     tx: &Tx,
     (node, epoch): (&NodeName, u64),
@@ -165,7 +164,7 @@ pub(crate) async fn touch(
         .map_err(Error::from)
 }
 
-/// Leaves word for the other replicas that unused credit of these is wanted back.
+/// Records for the other replicas that unused credit of these payers is recalled.
 pub(crate) async fn recall(
     tx: &Tx,
     payers: impl IntoIterator<Item = impl Into<PayerId>>,
@@ -200,7 +199,7 @@ pub(crate) async fn recall(
     Ok(())
 }
 
-/// Whose credit was wanted back since.
+/// Payers whose unused credit was recalled since.
 pub(crate) async fn recalled_since(db: &impl Db, since: Millis) -> Result<Vec<PayerId>, Error> {
     let ids: Vec<(i64, i64)> = lease::Entity::find()
         .select_only()

@@ -14,10 +14,10 @@ use crate::{
     domain::ledger::{Book, LedgerEntry},
 };
 
-/// How many postings may have been written between the beginning of a transaction and its end.
+/// How many postings other transactions may write between the start and the commit of one.
 const POSTINGS_LATE_MAX: i64 = 2_000;
 
-/// Writes entries. References of one call have to differ from each other.
+/// Writes entries. References of one call must differ.
 pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[LedgerEntry]) -> Result<(), Error> {
     let entries: Vec<_> = entries.iter().filter(|entry| !entry.is_empty()).collect();
     let ids = insert_entries(tx, at, &entries).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn post(tx: &Tx, at: Millis, entries: &[LedgerEntry]) -> Result
     in_batches(tx, rows, sql).await.map(drop)
 }
 
-/// All credit that was created and is not gone again, in nano-dollars. It may be more than fits into an amount.
+/// All credit created and not yet removed, in nano-dollars. It may exceed the range of an amount.
 pub(crate) async fn minted(tx: &Tx) -> Result<f64, Error> {
     let sql = "SELECT COALESCE(-SUM(CAST(amount AS DOUBLE PRECISION)), 0.0) AS minted FROM posting \
         WHERE account_id IS NULL AND book = 'mint'";
@@ -52,7 +52,7 @@ pub(crate) async fn minted(tx: &Tx) -> Result<f64, Error> {
     Ok(minted.unwrap_or_default())
 }
 
-/// Ids by reference. The order in which a database returns new rows is not promised.
+/// Ids by reference. A database does not promise the order in which it returns new rows.
 async fn insert_entries(
     tx: &Tx,
     at: Millis,
@@ -77,8 +77,8 @@ async fn insert_entries(
         .map_err(Error::from)
 }
 
-/// The newest posting, and, when there is a newer one than was known, the accounts of all since
-/// then. On a server, postings do not become visible in the order of their ids, so some are looked at again.
+/// The newest posting and, if there are new ones, the accounts of all of them. On a server, postings do not become
+/// visible in the order of their ids, so the latest known ones are read again.
 pub(crate) async fn touched_since(
     db: &impl Db,
     known: Option<i64>,
@@ -109,8 +109,8 @@ pub(crate) async fn touched_since(
     Ok((newest, ids?))
 }
 
-/// Accounts of the next postings after one, and where to go on. Without a start there is nothing to
-/// catch up with. Late ones are looked at again, as above, until nothing is new.
+/// Accounts of the next postings after one, and where to continue. Without a start there is nothing to catch up with.
+/// Late postings are read again, as in `touched_since`, until there is nothing new.
 pub(crate) async fn touched_after(
     tx: &Tx,
     known: Option<i64>,

@@ -1,4 +1,4 @@
-//! Links that were mailed to verify addresses: the latest one for each address of an account.
+//! Links mailed to verify addresses: the latest one for each address of an account.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 use sea_orm::ConnectionTrait as _;
@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait as _;
 use super::{Db, Tx, statement};
 use crate::Error;
 
-/// A link that was sent, as it has to come back.
+/// A link that was sent, with what has to match when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerificationLink {
     pub(crate) address: String,
@@ -32,7 +32,7 @@ pub(crate) async fn get(
     }))
 }
 
-/// Remembers a link, in place of the one before.
+/// Stores a link, in place of the one before.
 pub(crate) async fn put(
     tx: &Tx,
     account: AccountId,
@@ -58,7 +58,7 @@ pub(crate) async fn put(
     done.map(drop).map_err(Error::from)
 }
 
-/// A link is good no more.
+/// Deletes a link, which is then no longer valid.
 pub(crate) async fn remove(tx: &Tx, account: AccountId, field: &str) -> Result<(), Error> {
     let sql = "DELETE FROM mail_link WHERE account_id = ? AND field = ?";
     let values = [account.get().into(), field.into()];

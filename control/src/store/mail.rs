@@ -1,4 +1,4 @@
-//! The queue of mails. A sender claims some for a while; those of a sender that died become due again.
+//! The queue of mails. A sender claims some for a while; the claims of a sender that crashed run out.
 
 use std::collections::BTreeMap;
 
@@ -28,15 +28,15 @@ const FAILED: &str = "failed";
 /// A mail for the queue.
 #[derive(Debug)]
 pub(crate) struct NewMail {
-    /// Whom it is about.
+    /// The account it is about.
     pub(crate) account: Option<AccountId>,
-    /// Of whose doing it is, where that has a rate.
+    /// The account that caused it, if its mails are rate-limited.
     pub(crate) sender: Option<AccountId>,
     pub(crate) recipient: String,
     pub(crate) message: MailMessage,
 }
 
-/// A mail that a sender has to itself for a while.
+/// A mail that one sender has claimed for a while.
 #[derive(Debug)]
 pub(crate) struct ClaimedMail {
     pub(crate) id: i64,
@@ -46,20 +46,20 @@ pub(crate) struct ClaimedMail {
     pub(crate) text: String,
     pub(crate) html: String,
     pub(crate) created: Millis,
-    /// This try's number, from 1.
+    /// The number of this attempt, from 1.
     pub(crate) tries: u64,
 }
 
-/// How a try ended.
+/// How an attempt ended.
 #[derive(Debug)]
 pub(crate) enum SendOutcome {
-    /// The server took it.
+    /// The server accepted it.
     Sent,
-    /// It is due again at this moment.
+    /// Retry at this moment.
     Again { due: Millis, error: String },
-    /// It was not tried after all; the try is not counted.
+    /// It was not sent after all; the attempt is not counted.
     Untried { due: Millis },
-    /// It is given up.
+    /// No further attempt is made.
     Failed { error: String },
 }
 
@@ -88,14 +88,14 @@ pub(crate) async fn queue(tx: &Tx, now: Millis, mails: Vec<NewMail>) -> Result<(
     Ok(())
 }
 
-/// Mails of a kind to an address.
+/// How many mails of a kind went to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SentCount {
     pub(crate) count: u64,
     pub(crate) latest: Option<Millis>,
 }
 
-/// How many mails somebody was the cause of since.
+/// How many mails an account has caused since.
 pub(crate) async fn sent_by(db: &impl Db, sender: AccountId, since: Millis) -> Result<u64, Error> {
     mail::Entity::find()
         .filter(mail::Column::SenderId.eq(sender.get()))
@@ -105,7 +105,7 @@ pub(crate) async fn sent_by(db: &impl Db, sender: AccountId, since: Millis) -> R
         .map_err(Error::from)
 }
 
-/// Mails of a kind to an address since.
+/// How many mails of a kind went to an address since.
 pub(crate) async fn sent_to(
     db: &impl Db,
     kind: &str,
@@ -141,7 +141,7 @@ pub(crate) async fn is_due(db: &impl Db, now: Millis) -> Result<bool, Error> {
     Ok(first.is_some())
 }
 
-/// Takes mails that are due, oldest first, and counts the try. Nobody else gets them before `until`.
+/// Claims due mails until `until`, oldest first, and counts the attempt.
 pub(crate) async fn claim(
     tx: &Tx,
     now: Millis,
@@ -167,13 +167,13 @@ pub(crate) async fn claim(
     Ok(rows.into_iter().map(claimed).collect())
 }
 
-/// Writes down how a try ended, unless the claim ran out and somebody else has the mail by now.
+/// Stores how an attempt ended, unless the claim ran out and another sender has the mail by now.
 pub(crate) async fn settle(tx: &Tx, mail: &ClaimedMail, outcome: SendOutcome) -> Result<(), Error> {
     let tried = signed(mail.tries);
     let row = match outcome {
         SendOutcome::Sent => mail::ActiveModel {
             state: Set(SENT.to_owned()),
-            // What was said is of no more use, and may be personal.
+            // The text is no longer needed, and may be personal.
             text_body: Set(String::new()),
             html_body: Set(String::new()),
             last_error: Set(String::new()),
@@ -206,7 +206,7 @@ pub(crate) async fn settle(tx: &Tx, mail: &ClaimedMail, outcome: SendOutcome) ->
         .map_err(Error::from)
 }
 
-/// Drops the oldest mails from before a moment, however they ended; says how many.
+/// Deletes the oldest mails from before a moment, whatever their state. Returns how many.
 pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64, Error> {
     let old: Vec<i64> = mail::Entity::find()
         .select_only()
@@ -224,8 +224,8 @@ pub(crate) async fn prune(tx: &Tx, before: Millis, rows_max: u64) -> Result<u64,
     Ok(dropped.rows_affected)
 }
 
-/// Living accounts with an id above `after`, ascending, with their addresses, as far as these are verified: the one of
-/// `dna`, and, in a group, those below it.
+/// Living accounts with an id above `after`, ascending, with their verified addresses: the account at `dna` and, if it
+/// is a group, those below it.
 pub(crate) async fn readers(
     db: &impl Db,
     (dna, is_group): (&str, bool),
@@ -255,12 +255,11 @@ pub(crate) async fn readers(
         .map_err(Error::from)
 }
 
-/// Who takes an account's bills: an address that is verified. Empty without one.
+/// The verified address that gets an account's bills. Empty without one.
 const RECIPIENT: &str = "CASE WHEN a.billing_email <> '' AND a.billing_verified_at IS NOT NULL THEN a.billing_email \
     WHEN a.email_verified_at IS NOT NULL THEN a.email ELSE '' END";
 
-/// Lines of the bills of the next recipients after one, in the order of their addresses. Root, which
-/// pays nothing, gets none.
+/// Bill lines of the next recipients after one, sorted by address. Root pays nothing and gets none.
 pub(crate) async fn bills(
     db: &impl Db,
     days: DateRange,

@@ -1,4 +1,4 @@
-//! Sealed copies of a generated master key, for a start that has no `master.key`.
+//! Sealed copies of a generated master key, for a start without `master.key`.
 
 use proxyxai_contract::client_key::KeyHash;
 use sea_orm::{
@@ -11,7 +11,7 @@ use crate::Error;
 /// Whose key opens a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slot {
-    /// The root key that `INIT_USERS` gave at the latest start.
+    /// The root key that `INIT_USERS` set at the latest start.
     InitUsers,
     /// Root's current key.
     Root,
@@ -20,9 +20,9 @@ pub(crate) enum Slot {
 /// A stored copy.
 #[derive(Debug, Clone)]
 pub(crate) struct MasterCopy {
-    /// None: a slot of a later version.
+    /// `None` if a later version wrote the slot.
     pub(crate) slot: Option<Slot>,
-    /// The hash of the key that opens it, under the very master key that is sealed: of no use to others.
+    /// The hash of the key that opens it, made with the very master key that is sealed: useless to anyone else.
     pub(crate) key_hash: Vec<u8>,
     pub(crate) sealed: Vec<u8>,
 }
@@ -55,7 +55,7 @@ pub(crate) async fn all(db: &impl Db) -> Result<Vec<MasterCopy>, Error> {
     Ok(rows.into_iter().map(read).collect())
 }
 
-/// Puts a copy into a slot, in place of the one that was there.
+/// Stores a copy in a slot and replaces the one there.
 pub(crate) async fn put(
     tx: &Tx,
     slot: Slot,

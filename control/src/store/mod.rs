@@ -1,5 +1,5 @@
-//! The only module that names the database library: connections, transactions, queries, and the way
-//! from rows to domain values and back. It decides nothing.
+//! The only module that names the database library: connections, transactions, queries, and conversion between rows and
+//! domain values. It decides nothing.
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
@@ -61,10 +61,10 @@ use crate::{
     store::database::{Database, Server},
 };
 
-/// Readers of the file; writes go through one connection, since SQLite lets only one in anyway and
-/// waiting in a queue is fairer than its busy loop.
+/// Readers of the file. Writes use one connection: SQLite allows only one writer anyway, and waiting in a queue is
+/// fairer than its busy loop.
 const SQLITE_READERS_MAX: u32 = 4;
-/// Room for what one large report writes (`connect::SQLITE_CHECKPOINT_PAGES`).
+/// Enough for what one large report writes (`connect::SQLITE_CHECKPOINT_PAGES`).
 const SQLITE_WRITER_CACHE_KIB: u32 = 32_768;
 const SQLITE_READER_CACHE_KIB: u32 = 4_096;
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
@@ -73,7 +73,7 @@ const START_LOCK: i64 = 0x7078_7861;
 /// SQLite allows 32,766 values in one statement; 35 columns of 500 rows are well below it.
 const ROWS_PER_INSERT: usize = 500;
 
-/// The state on disk.
+/// The database.
 pub(crate) struct Store {
     writer: MonitoredConnection<DatabaseConnection>,
     reader: MonitoredConnection<DatabaseConnection>,
@@ -81,14 +81,14 @@ pub(crate) struct Store {
     postgres: bool,
 }
 
-/// A transaction. Dropped without `commit`, it never happened.
+/// A transaction. Rolls back if it is dropped without `commit`.
 pub(crate) struct Tx(MonitoredConnection<DatabaseTransaction>);
 
 /// What a query may run on: the store itself for single reads, or a transaction.
 pub(crate) trait Db: Sync {
     /// The library's own handle.
     type Handle: ConnectionTrait;
-    /// Gives it.
+    /// Returns the library's handle.
     fn handle(&self) -> &Self::Handle;
     /// Whether rows can be locked one by one.
     fn locks_rows(&self) -> bool {
@@ -99,7 +99,7 @@ pub(crate) trait Db: Sync {
 // === impl Store ===
 
 impl Store {
-    /// Opens the database; a file is created when it is not there.
+    /// Opens the database; creates a missing file.
     pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
         match database {
             Database::Sqlite(path) => Self::open_file(path).await,
@@ -137,7 +137,7 @@ impl Store {
         Ok(Self::of(writer.clone(), writer, true))
     }
 
-    /// Opens the database of a control plane, which may be running, and leaves it as it is.
+    /// Opens the database of a control plane, which may be running, without changing it.
     pub(crate) async fn open_existing(database: &Database) -> Result<Self, Error> {
         let (options, postgres) = match database {
             Database::Sqlite(path) if !path.exists() => {
@@ -168,12 +168,12 @@ impl Store {
         }
     }
 
-    /// Why the storage cannot be relied upon; none while it can.
+    /// Why the storage cannot be relied upon. `None` while it can.
     pub(crate) fn fault(&self) -> watch::Receiver<Option<String>> {
         self.health.fault()
     }
 
-    /// Writes a little when the storage has failed, to find out whether it works again.
+    /// If the storage has failed, writes a little to find out whether it works again.
     pub(crate) async fn probe(&self) -> Result<(), Error> {
         if !self.health.is_ill() {
             return Ok(());
@@ -193,8 +193,7 @@ impl Store {
         self.postgres
     }
 
-    /// Lets go of the pages that were kept in memory and nobody uses. What is needed again comes from the
-    /// system's own cache.
+    /// Frees cached pages that are not in use. Pages needed again come from the system's cache.
     pub(crate) async fn release_memory(&self) -> Result<(), Error> {
         if self.postgres {
             return Ok(());
@@ -208,8 +207,8 @@ impl Store {
 
     /// Begins a transaction that will write.
     pub(crate) async fn begin(&self) -> Result<Tx, Error> {
-        // Taking the write lock at once keeps a reader from having to become a writer half-way,
-        // which SQLite answers with an error instead of waiting.
+        // Taking the write lock at once keeps a reader from having to become a writer half-way, which SQLite refuses
+        // with an error instead of waiting.
         let options = TransactionOptions {
             sqlite_transaction_mode: (!self.postgres).then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -219,7 +218,7 @@ impl Store {
         Ok(Tx(MonitoredConnection::transaction(tx, &self.writer)))
     }
 
-    /// Begins a transaction that reads one unchanging state.
+    /// Begins a transaction that reads one consistent snapshot.
     pub(crate) async fn begin_reading(&self) -> Result<Tx, Error> {
         let isolation = self.postgres.then_some(IsolationLevel::RepeatableRead);
         let begun = self.reader.inner.begin_with_config(isolation, None).await;
@@ -247,12 +246,12 @@ impl fmt::Debug for Store {
 // === impl Tx ===
 
 impl Tx {
-    /// Makes it happen.
+    /// Commits the transaction.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         self.0.commit().await.map_err(Error::from)
     }
 
-    /// Lets one first start through at a time.
+    /// Lets one first start run at a time.
     pub(crate) async fn lock_start(&self) -> Result<(), Error> {
         if self.locks_rows() {
             let sql = format!("SELECT pg_advisory_xact_lock({START_LOCK})");
@@ -280,7 +279,7 @@ impl fmt::Debug for Tx {
     }
 }
 
-/// Turns a broken uniqueness rule into the field it is about, and everything else into our fault.
+/// Maps a violated unique constraint to the field it is about, and everything else to an internal error.
 fn write_error(error: DbErr) -> Error {
     let Some(SqlErr::UniqueConstraintViolation(text)) = error.sql_err() else {
         return error.into();
@@ -307,12 +306,13 @@ fn write_error(error: DbErr) -> Error {
     )
 }
 
-/// Whether it is a server that others may work on, rather than a file of this program's own.
+/// Whether the database is a server that other replicas may share, rather than a file of this process.
 fn is_server(db: &impl Db) -> bool {
     db.handle().get_database_backend() == DbBackend::Postgres
 }
 
-/// Whether a column has one of these ids. `PostgreSQL` would prepare a statement for each number of them.
+/// Whether a column has one of these ids. With one parameter for each id, `PostgreSQL` would prepare a statement for
+/// each number of ids.
 fn is_among(db: &impl Db, column: impl ColumnTrait, ids: Vec<i64>) -> Expr {
     if is_server(db) {
         return ExprTrait::eq(column.into_expr(), PgFunc::any(ids));
@@ -320,7 +320,7 @@ fn is_among(db: &impl Db, column: impl ColumnTrait, ids: Vec<i64>) -> Expr {
     column.is_in(ids)
 }
 
-/// The same for a statement that is written out: what follows the column, and its values.
+/// Like `is_among`, for SQL text: what follows the column, and its values.
 fn among<T>(db: &impl Db, values: Vec<T>) -> (String, Vec<Value>)
 where
     T: Into<Value>,
@@ -334,7 +334,7 @@ where
     (format!("IN ({marks})"), values)
 }
 
-/// A statement that is written out, with `?` for every value: `PostgreSQL` numbers them.
+/// A statement from SQL text with `?` for every value; `PostgreSQL` needs numbers instead.
 fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     let backend = db.handle().get_database_backend();
     if !is_server(db) {
@@ -351,12 +351,12 @@ fn statement(db: &impl Db, sql: &str, values: impl IntoIterator<Item = Value>) -
     Statement::from_sql_and_values(backend, numbered, values)
 }
 
-/// A stored value that this program did not write.
+/// The error for a stored value that this program did not write.
 fn corrupt(what: &'static str, id: i64, error: impl fmt::Display) -> Error {
     Error::internal(format!("stored {what} {id} cannot be read: {error}"))
 }
 
-/// A row that was there when it was read has to be there when it is written.
+/// Errors if a row that was read before is gone when it is written.
 fn one_row(written: &UpdateResult) -> Result<(), Error> {
     if written.rows_affected == 1 {
         Ok(())
@@ -365,7 +365,7 @@ fn one_row(written: &UpdateResult) -> Result<(), Error> {
     }
 }
 
-/// The same for many.
+/// Like `one_row`, for many rows.
 fn all_rows(written: u64, expected: usize) -> Result<(), Error> {
     if usize::try_from(written).is_ok_and(|written| written == expected) {
         Ok(())
@@ -374,7 +374,7 @@ fn all_rows(written: u64, expected: usize) -> Result<(), Error> {
     }
 }
 
-/// Counters live in the database as signed numbers.
+/// Counters are stored as signed integers.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

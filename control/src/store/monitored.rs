@@ -1,5 +1,5 @@
-//! Watches what the database answers. An error that the data did not cause is kept as the storage's fault
-//! until a write has succeeded again, and a transaction in which a statement failed is never committed.
+//! Watches the results of statements. An error that the data did not cause is kept as the storage's fault until a write
+//! succeeds again. A transaction with a failed statement is never committed.
 
 use std::sync::{
     Arc,
@@ -28,27 +28,27 @@ const SQLITE_REFUSALS: [i32; 4] = [18, 19, 20, 25];
 /// Classes of SQLSTATE that are about a value: data, integrity.
 const POSTGRES_REFUSALS: [&str; 2] = ["22", "23"];
 
-/// What is known of the storage. Cheap to clone.
+/// The state of the storage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct StorageHealth {
     fault: Arc<watch::Sender<Option<String>>>,
     pools: [DatabaseConnection; 2],
-    /// Statements ever run, for tests that bound them.
+    /// How many statements have run, for tests that bound them.
     #[cfg(test)]
     pub(super) statements: Arc<std::sync::atomic::AtomicU64>,
 }
 
-/// A connection or a transaction of the library, watched.
+/// A connection or transaction of the library whose errors are watched.
 #[derive(Debug)]
 pub(crate) struct MonitoredConnection<C> {
     pub(super) inner: C,
     health: StorageHealth,
-    /// Of a transaction: whether a statement has failed. The database may have rolled back by then, and what
-    /// follows would be on its own.
+    /// Only for a transaction: whether a statement has failed. The database may have rolled back by then, and later
+    /// statements would run outside of it.
     failed: Option<AtomicBool>,
 }
 
-// === impl Health ===
+// === impl StorageHealth ===
 
 impl StorageHealth {
     pub(super) fn of(pools: [DatabaseConnection; 2]) -> Self {
@@ -61,7 +61,7 @@ impl StorageHealth {
         }
     }
 
-    /// Why the storage cannot be relied upon; none while it can.
+    /// Why the storage cannot be relied upon. `None` while it can.
     pub(super) fn fault(&self) -> watch::Receiver<Option<String>> {
         self.fault.subscribe()
     }
@@ -71,20 +71,20 @@ impl StorageHealth {
         self.fault.borrow().is_some()
     }
 
-    /// A write has succeeded.
+    /// Called after a successful write.
     pub(super) fn clear(&self) {
         if let Some(before) = self.fault.send_replace(None) {
             tracing::info!(before, "the database takes writes again");
         }
     }
 
-    /// Looks at an error on its way to the caller.
+    /// Checks an error on its way to the caller.
     pub(super) fn note(&self, error: &DbErr) {
         if !is_fault(error) {
             return;
         }
         if is_wait(error) && self.pools.iter().all(is_connected) {
-            // Many ask at once. The database is there, and a node that is busy must not look like one that fails.
+            // Too many callers at once. The database is reachable, and a busy node must not look like a failed one.
             tracing::warn!("an operation has waited in vain for a connection to the database");
             return;
         }
@@ -96,10 +96,10 @@ impl StorageHealth {
     }
 }
 
-// === impl Watched ===
+// === impl MonitoredConnection ===
 
 impl<C> MonitoredConnection<C> {
-    /// A connection, or several: statements on them have nothing to do with each other.
+    /// A connection or a pool: its statements are independent of each other.
     pub(super) const fn connection(inner: C, health: StorageHealth) -> Self {
         Self {
             inner,
@@ -108,7 +108,7 @@ impl<C> MonitoredConnection<C> {
         }
     }
 
-    /// A transaction that `connection` has begun.
+    /// A transaction that was begun on `connection`.
     pub(super) fn transaction<T>(inner: T, connection: &Self) -> MonitoredConnection<T> {
         MonitoredConnection {
             inner,
@@ -117,7 +117,7 @@ impl<C> MonitoredConnection<C> {
         }
     }
 
-    /// Passes on what came of something that the library was asked to do.
+    /// Passes on a result of the library and notes its error.
     pub(super) fn looked_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
         if let Err(error) = &result {
             self.health.note(error);
@@ -128,7 +128,7 @@ impl<C> MonitoredConnection<C> {
         result
     }
 
-    /// Lets nothing happen in a transaction after a failure.
+    /// Refuses further statements of a transaction after a failure.
     fn usable(&self) -> Result<(), DbErr> {
         #[cfg(test)]
         self.health.statements.fetch_add(1, Ordering::Relaxed);
@@ -143,7 +143,7 @@ impl<C> MonitoredConnection<C> {
 }
 
 impl MonitoredConnection<DatabaseTransaction> {
-    /// Commits, unless a statement has failed: `PostgreSQL` would roll back and answer with success.
+    /// Commits, unless a statement has failed: `PostgreSQL` would roll back and report success.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         self.usable()?;
         let done = self.inner.commit().await;
@@ -188,7 +188,7 @@ impl From<DbErr> for Error {
     }
 }
 
-/// Whether no connection was to be had in time.
+/// Whether the time-out for a free connection has passed.
 fn is_wait(error: &DbErr) -> bool {
     match error {
         DbErr::ConnectionAcquire(_) => true,
@@ -197,7 +197,7 @@ fn is_wait(error: &DbErr) -> bool {
     }
 }
 
-/// Whether a pool has a connection; those that break are taken out of it.
+/// Whether a pool has a connection; broken ones are removed from it.
 fn is_connected(pool: &DatabaseConnection) -> bool {
     let size = match pool.get_database_backend() {
         DbBackend::Postgres => pool.get_postgres_connection_pool().size(),
@@ -206,8 +206,7 @@ fn is_connected(pool: &DatabaseConnection) -> bool {
     size > 0
 }
 
-/// Whether the database refused what it was to store, and would do so again. Not so where transactions got in
-/// each other's way.
+/// Whether the database refused the data, and would do so again. `false` if transactions conflicted.
 pub(crate) fn refuses_data(error: &Error) -> bool {
     let Error::Internal(cause) = error else {
         return matches!(error, Error::Invalid(_));
@@ -220,7 +219,7 @@ pub(crate) fn refuses_data(error: &Error) -> bool {
     }
 }
 
-/// What is behind an error: the library's own words around it say nothing to an operator.
+/// The innermost cause: the library's words around it do not help an operator.
 fn cause(error: &DbErr) -> &dyn std::error::Error {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
@@ -229,7 +228,7 @@ fn cause(error: &DbErr) -> &dyn std::error::Error {
     cause
 }
 
-/// Whether the storage is to blame, and not the data or the statement.
+/// Whether the storage caused the error, rather than the data or the statement.
 fn is_fault(error: &DbErr) -> bool {
     if let DbErr::ConnectionAcquire(_) | DbErr::Conn(_) = error {
         return true;
@@ -249,7 +248,7 @@ fn is_fault(error: &DbErr) -> bool {
     }
 }
 
-/// The driver's word on a statement.
+/// The driver's error of a statement.
 fn of_statement(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
@@ -259,11 +258,11 @@ fn of_statement(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// Whether an answer has one of `SQLite`'s codes, or is of one of `PostgreSQL`'s classes.
+/// Whether an error has one of `SQLite`'s codes, or one of `PostgreSQL`'s classes.
 fn says(answer: &dyn DatabaseError, sqlite: &[i32], postgres: &[&str]) -> bool {
     let code = answer.code().unwrap_or_default();
     if answer.try_downcast_ref::<SqlxSqliteError>().is_some() {
-        // The low byte; the rest says more of the same.
+        // The low byte is the primary code; the rest only refines it.
         let primary = code.parse::<i32>().map(|code| code & 0xff);
         return primary.is_ok_and(|code| sqlite.contains(&code));
     }

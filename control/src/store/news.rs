@@ -1,4 +1,4 @@
-//! News: posted, read by those they are for, and dropped.
+//! News: posted, read by their audience, and deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,29 +19,29 @@ use crate::{
     model::{Listing, NewsItem, NewsScope, Page},
 };
 
-/// Who posts, and for whom.
+/// The author and the audience.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewsAudience<'a> {
     pub(crate) scope: NewsScope,
-    /// Empty for everybody.
+    /// Empty for all accounts.
     pub(crate) target_dna: &'a str,
     pub(crate) author: AccountId,
     pub(crate) author_dna: &'a str,
 }
 
-/// News whose readers have not all been written to.
+/// News that were not mailed to all readers yet.
 #[derive(Debug)]
 pub(crate) struct UnmailedNews {
     pub(crate) news: NewsItem,
-    /// Of who posted them, who knows them already.
+    /// The DNA of the author's account, which gets no mail.
     pub(crate) author_dna: String,
-    /// Empty for everybody.
+    /// Empty for all accounts.
     pub(crate) target_dna: String,
-    /// Accounts up to this id were written to.
+    /// Accounts up to this id got a mail.
     pub(crate) mailed_to: i64,
 }
 
-/// Stores news and fills in the id. Their readers are written to when `mailed` says so.
+/// Stores news and fills in the id. Their readers get a mail if `mailed` is set.
 pub(crate) async fn insert(
     tx: &Tx,
     view: &mut NewsItem,
@@ -65,7 +65,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// How many of a scope are shown now.
+/// How many news of a scope are shown now.
 pub(crate) async fn count(
     db: &impl Db,
     scope: NewsScope,
@@ -79,7 +79,7 @@ pub(crate) async fn count(
         .map_err(Error::from)
 }
 
-/// The newest of a scope that have not expired.
+/// The newest unexpired news of a scope.
 pub(crate) async fn newest(
     db: &impl Db,
     scope: NewsScope,
@@ -96,10 +96,10 @@ pub(crate) async fn newest(
     named(db, rows.into_iter().map(read).collect::<Result<_, _>>()?).await
 }
 
-/// News with the place in the tree that they are for; empty for everybody.
+/// News with the DNA of their audience; empty for all accounts.
 pub(crate) type AddressedNews = (NewsItem, String);
 
-/// What accounts at or below a place in the tree posted and is still shown, newest first.
+/// Unexpired news by accounts at or below a DNA, newest first.
 pub(crate) async fn posted(
     db: &impl Db,
     author_dna: &str,
@@ -124,7 +124,7 @@ pub(crate) async fn posted(
     })
 }
 
-/// One that an account at or below a place in the tree posted.
+/// An item by an account at or below a DNA.
 pub(crate) async fn find(
     db: &impl Db,
     id: i64,
@@ -141,7 +141,6 @@ pub(crate) async fn find(
     Ok(Some((read(row)?, target)))
 }
 
-/// Drops one.
 pub(crate) async fn delete_one(tx: &Tx, id: i64) -> Result<(), Error> {
     let dropped = news::Entity::delete_by_id(id).exec(tx.handle()).await?;
     if dropped.rows_affected == 1 {
@@ -151,7 +150,7 @@ pub(crate) async fn delete_one(tx: &Tx, id: i64) -> Result<(), Error> {
     }
 }
 
-/// With the names of those who posted them.
+/// Fills in the names of authors.
 async fn named(db: &impl Db, mut news: Vec<NewsItem>) -> Result<Vec<NewsItem>, Error> {
     if news.is_empty() {
         return Ok(news);
@@ -172,7 +171,7 @@ async fn named(db: &impl Db, mut news: Vec<NewsItem>) -> Result<Vec<NewsItem>, E
     Ok(news)
 }
 
-/// Drops what was posted for a scope by the author or anybody below; says how many there were.
+/// Deletes the news of a scope by the author or an account below it. Returns how many.
 pub(crate) async fn delete(tx: &Tx, address: NewsAudience<'_>) -> Result<u64, Error> {
     let dropped = news::Entity::delete_many()
         .filter(news::Column::Scope.eq(address.scope.as_str()))
@@ -183,7 +182,7 @@ pub(crate) async fn delete(tx: &Tx, address: NewsAudience<'_>) -> Result<u64, Er
     Ok(dropped.rows_affected)
 }
 
-/// Drops what expired before a moment.
+/// Deletes news that expired before a moment.
 pub(crate) async fn prune(tx: &Tx, before: Millis) -> Result<u64, Error> {
     let dropped = news::Entity::delete_many()
         .filter(news::Column::ExpiresAt.lt(before.0))
@@ -192,7 +191,7 @@ pub(crate) async fn prune(tx: &Tx, before: Millis) -> Result<u64, Error> {
     Ok(dropped.rows_affected)
 }
 
-/// Whether there are news with readers to be written to.
+/// Whether any news are still to be mailed.
 pub(crate) async fn has_unmailed(db: &impl Db) -> Result<bool, Error> {
     let count = news::Entity::find()
         .filter(news::Column::MailedTo.is_not_null())
@@ -200,7 +199,7 @@ pub(crate) async fn has_unmailed(db: &impl Db) -> Result<bool, Error> {
     count.await.map(|count| count > 0).map_err(Error::from)
 }
 
-/// The oldest news with readers to be written to, of others than those at or below some accounts. Locked, so that two
+/// The oldest news still to be mailed, unless their author is at or below a resting account. Locked, so that two
 /// replicas take turns.
 pub(crate) async fn unmailed(tx: &Tx, resting: &[String]) -> Result<Option<UnmailedNews>, Error> {
     let resting = resting.iter().fold(Condition::all(), |all, dna| {
@@ -229,7 +228,7 @@ pub(crate) async fn unmailed(tx: &Tx, resting: &[String]) -> Result<Option<Unmai
     }))
 }
 
-/// Remembers up to which account readers were written to; none means all of them.
+/// Stores up to which account readers got a mail; `None` means all of them.
 pub(crate) async fn mailed(tx: &Tx, id: i64, mailed_to: Option<i64>) -> Result<(), Error> {
     let row = news::ActiveModel {
         mailed_to: Set(mailed_to),

@@ -1,4 +1,4 @@
-//! Data planes that were ever heard of.
+//! Data planes that ever connected.
 
 use proxyxai_contract::{
     clock::Millis,
@@ -16,7 +16,7 @@ use crate::{
     model::{Node, NodeLeases},
 };
 
-/// All nodes by name; none is connected here, and none has credit.
+/// All nodes by name, without their connection state and credit.
 pub(crate) async fn all(db: &impl Db) -> Result<Vec<Node>, Error> {
     let rows = node::Entity::find()
         .order_by_asc(node::Column::Name)
@@ -25,7 +25,7 @@ pub(crate) async fn all(db: &impl Db) -> Result<Vec<Node>, Error> {
     rows.into_iter().map(view).collect()
 }
 
-/// The epoch that a node was last heard of with.
+/// The epoch that a node last reported.
 pub(crate) async fn epoch(db: &impl Db, name: &NodeName) -> Result<Option<u64>, Error> {
     let row = node::Entity::find_by_id(name.as_str())
         .one(db.handle())
@@ -33,7 +33,7 @@ pub(crate) async fn epoch(db: &impl Db, name: &NodeName) -> Result<Option<u64>, 
     Ok(row.map(|row| row.epoch.cast_unsigned()))
 }
 
-/// Stores that a node began to watch. What it applied before is no longer true.
+/// Stores that a node began to watch. What it had applied before no longer counts.
 pub(crate) async fn seen(
     tx: &Tx,
     name: &NodeName,
@@ -66,7 +66,7 @@ pub(crate) async fn seen(
         .map_err(Error::from)
 }
 
-/// Stores what a node applied.
+/// Stores which revision a node applied.
 pub(crate) async fn applied(
     tx: &Tx,
     name: &NodeName,
@@ -97,7 +97,7 @@ pub(crate) async fn applied(
         .map_err(Error::from)
 }
 
-/// Makes sure that the node has a row and locks it, so that two reports of one node follow each other.
+/// Creates the node's row if needed and locks it, so that two reports of one node follow each other.
 pub(crate) async fn lock(tx: &Tx, name: &NodeName, epoch: u64, now: Millis) -> Result<(), Error> {
     let row = node::ActiveModel {
         name: Set(name.as_str().to_owned()),

@@ -1,5 +1,5 @@
-//! Objects of providers: whose they are, on which key, and how it stands with the work that some of them do after
-//! the call that made them.
+//! Objects stored at providers: their account and upstream key, and the state of work that some do after the call that
+//! made them.
 
 use proxyxai_contract::{
     Invalid,
@@ -16,27 +16,27 @@ use crate::Error;
 
 const COLUMNS: &str = "key_id, object_id, kind, account_id, created_at, expires_at, status, state, \
      model, held, settlement, looks, look_at, overdue_at, client_key_id";
-/// Who has what is set aside for work, in place of a data plane's name.
+/// The holder of what is reserved for later work, in place of a data plane's name.
 pub(crate) const HOLDER: &str = "later-work";
-/// Of work that is yet to be paid.
+/// State: the work is not paid yet.
 const PENDING: &str = "pending";
-/// Of work that was paid.
+/// State: the work is paid.
 const SETTLED: &str = "settled";
-/// Of what does nothing by itself.
+/// State: the object does no work by itself.
 const KEPT: &str = "kept";
 
-/// How it stands with an object's work.
+/// The state of an object's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ObjectWork {
-    /// To be paid yet.
+    /// Not paid yet.
     Pending {
         account: AccountId,
         client_key: Option<ClientKeyId>,
         held: Money,
     },
-    /// Paid, by this settlement.
+    /// Paid by this settlement.
     Settled(String),
-    /// There is none.
+    /// The object does no work.
     None,
 }
 
@@ -46,14 +46,14 @@ pub(crate) struct ObjectQuery {
     pub(crate) account: AccountId,
     pub(crate) kind: ObjectKind,
     pub(crate) limit: u32,
-    /// The object that it begins behind.
+    /// The page begins after this object.
     pub(crate) after: Option<String>,
-    /// The object that it ends before.
+    /// The page ends before this object.
     pub(crate) before: Option<String>,
     pub(crate) ascending: bool,
 }
 
-/// Remembers objects that do nothing by themselves. Who made an object first has it.
+/// Stores objects that do no work by themselves. The first account to make an object keeps it.
 pub(crate) async fn keep(tx: &Tx, records: &[UsageRecord], now: Millis) -> Result<(), Error> {
     let mut rows = Vec::new();
     for record in records {
@@ -74,8 +74,8 @@ pub(crate) async fn keep(tx: &Tx, records: &[UsageRecord], now: Millis) -> Resul
     in_batches(tx, rows, sql).await.map(drop)
 }
 
-/// Remembers an object with work that is yet to be paid. False when there is such an object, whose work is yet to
-/// be paid as well, or which is somebody else's.
+/// Stores an object whose work is not paid yet. Returns `false` if it already exists with unpaid work, or belongs to
+/// another account.
 pub(crate) async fn keep_pending(
     tx: &Tx,
     (key, record, made): (KeyId, &UsageRecord, &CreatedObject),
@@ -97,7 +97,7 @@ pub(crate) async fn keep_pending(
         .map(|written| written == 1)
 }
 
-/// How it stands with an object, which nobody else changes before this transaction ends.
+/// Locks an object until the transaction ends and returns the state of its work.
 pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<ObjectWork, Error> {
     let lock = if tx.locks_rows() { " FOR UPDATE" } else { "" };
     let sql = format!(
@@ -123,7 +123,7 @@ pub(crate) async fn lock(tx: &Tx, key: KeyId, id: &str) -> Result<ObjectWork, Er
     })
 }
 
-/// An object's work is paid.
+/// Marks an object's work as paid.
 pub(crate) async fn settle(tx: &Tx, key: KeyId, id: &str, settlement: &str) -> Result<(), Error> {
     let sql = format!(
         "UPDATE provider_object SET state = '{SETTLED}', held = 0, status = '', settlement = ? \
@@ -134,7 +134,7 @@ pub(crate) async fn settle(tx: &Tx, key: KeyId, id: &str, settlement: &str) -> R
     done.map(drop).map_err(Error::from)
 }
 
-/// An object is gone. One whose work is yet to be paid stays.
+/// Deletes an object, unless its work is not paid yet.
 pub(crate) async fn forget(tx: &Tx, key: KeyId, id: &str) -> Result<(), Error> {
     let sql = format!(
         "DELETE FROM provider_object WHERE key_id = ? AND object_id = ? AND state <> '{PENDING}'"
@@ -144,7 +144,7 @@ pub(crate) async fn forget(tx: &Tx, key: KeyId, id: &str) -> Result<(), Error> {
     done.map(drop).map_err(Error::from)
 }
 
-/// All objects of some ids.
+/// All objects with these ids.
 pub(crate) async fn find(
     db: &impl Db,
     ids: &[String],
@@ -194,7 +194,7 @@ pub(crate) async fn list(
         let Some(id) = cursor else {
             continue;
         };
-        // A cursor that is none of the account's is behind everything.
+        // A cursor that is none of the account's objects gives an empty page.
         sql += &format!(
             " AND EXISTS (SELECT 1 FROM provider_object c WHERE c.account_id = provider_object.account_id \
              AND c.object_id = ? AND (provider_object.created_at {sign} c.created_at OR \
@@ -228,7 +228,7 @@ pub(crate) async fn is_due(db: &impl Db, now: Millis) -> Result<bool, Error> {
     Ok(row.await?.is_some())
 }
 
-/// Work that is due. It is somebody else's to fetch only after the next wait.
+/// Claims work that is due. Other replicas get it only after the next wait.
 pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<DueWork>, Error> {
     let lock = if tx.locks_rows() {
         " FOR UPDATE SKIP LOCKED"
@@ -263,7 +263,7 @@ pub(crate) async fn claim(tx: &Tx, limit: u32, now: Millis) -> Result<Vec<DueWor
     Ok(due)
 }
 
-/// Drops some of what is too old, and says how many.
+/// Deletes expired objects, at most `rows_max`. Returns how many.
 pub(crate) async fn prune(tx: &Tx, now: Millis, rows_max: u64) -> Result<u64, Error> {
     let sql = format!(
         "DELETE FROM provider_object WHERE (key_id, object_id) IN (SELECT key_id, object_id FROM provider_object \
@@ -276,13 +276,13 @@ pub(crate) async fn prune(tx: &Tx, now: Millis, rows_max: u64) -> Result<u64, Er
     Ok(done.rows_affected())
 }
 
-/// What is set aside for each account's work, where that is not what `node` has on lease for it: the account, what
-/// the objects say and what the lease says.
+/// The first account whose reserved amount for later work differs from the lease of `node`: its id, the objects' sum
+/// and the lease.
 pub(super) async fn unlike(
     tx: &Tx,
     node: &str,
 ) -> Result<Option<(AccountId, Money, Money)>, Error> {
-    // Root's own work is set aside of the limits of its keys alone.
+    // Root's own work reserves from the limits of its keys alone.
     let root = AccountId::ROOT;
     let sql = format!(
         "SELECT account_id, CAST(SUM(held) AS BIGINT) AS held, CAST(SUM(leased) AS BIGINT) AS leased FROM (\
@@ -305,7 +305,7 @@ pub(super) async fn unlike(
     )))
 }
 
-/// How much work is yet to be paid, and what is set aside for it.
+/// How many objects have unpaid work, and what is reserved for it.
 pub(super) async fn pending(tx: &Tx) -> Result<(u64, Money), Error> {
     let sql = format!(
         "SELECT COUNT(*) AS number, CAST(COALESCE(SUM(held), 0) AS BIGINT) AS held FROM provider_object \

@@ -12,7 +12,7 @@ use crate::{
     model::{PriceSource, PriceVersion},
 };
 
-/// Of the versions that begin by then, the last; of several of one moment, the one made last.
+/// The last version that begins by a moment. If several begin at one moment, the newest.
 pub(crate) async fn at(db: &impl Db, moment: Millis) -> Result<Option<PriceVersion>, Error> {
     let row = price_version::Entity::find()
         .filter(price_version::Column::ValidFrom.lte(moment.0))
@@ -52,7 +52,7 @@ pub(crate) async fn next_after(db: &impl Db, moment: Millis) -> Result<Option<Mi
     Ok(next.map(Millis))
 }
 
-/// Names of the versions in force over a span, each with its moment; the first may have begun before.
+/// Names of the versions in force over a time range, each with its start; the first may have begun before.
 pub(crate) async fn timeline(
     db: &impl Db,
     from: Millis,
@@ -77,7 +77,7 @@ pub(crate) async fn timeline(
     Ok(first.into_iter().chain(names).collect())
 }
 
-/// Versions that begin later, in the order in which they do; replaced ones are left out.
+/// Versions that begin later, sorted by start; replaced ones are left out.
 pub(crate) async fn after(db: &impl Db, moment: Millis) -> Result<Vec<PriceVersion>, Error> {
     let rows = price_version::Entity::find()
         .filter(price_version::Column::ValidFrom.gt(moment.0))
@@ -90,7 +90,6 @@ pub(crate) async fn after(db: &impl Db, moment: Millis) -> Result<Vec<PriceVersi
     Ok(versions)
 }
 
-/// One version by its name.
 pub(crate) async fn get(db: &impl Db, version: &str) -> Result<Option<PriceVersion>, Error> {
     let row = price_version::Entity::find()
         .filter(price_version::Column::Version.eq(version))
@@ -99,7 +98,7 @@ pub(crate) async fn get(db: &impl Db, version: &str) -> Result<Option<PriceVersi
     row.map(read).transpose()
 }
 
-/// The newest versions without their texts, the one made last first.
+/// The newest versions without their texts, the latest first.
 pub(crate) async fn newest(db: &impl Db, most: u64) -> Result<Vec<PriceVersion>, Error> {
     type Row = (String, i64, String, String, i64, Option<i64>);
     let rows: Vec<Row> = price_version::Entity::find()

@@ -1,4 +1,4 @@
-//! Accounts and keys between their rows and the values operations work on.
+//! Accounts and upstream keys, converted between rows and the values that operations use.
 
 use std::{collections::BTreeMap, num::NonZeroU32};
 
@@ -30,52 +30,52 @@ use crate::{
     model::{Account, AddressVerification, Card, UpstreamKey, VerifiedAddresses, VerifiedBy},
 };
 
-/// A whole number that a query answers.
+/// An integer column of a query's result.
 pub(super) fn number(row: &QueryResult, column: &str) -> Result<i64, Error> {
     row.try_get("", column).map_err(Error::from)
 }
 
-/// An account with what is not shown of it.
+/// An account, with the fields that are not shown.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountRecord {
-    /// What may be shown. `children` and `public_key` are filled where they are asked for.
+    /// The fields that may be shown. `children` and `public_key` are filled on request.
     pub(crate) account: Account,
-    /// What charges exceeded the cards by.
+    /// By how much charges exceeded the cards.
     pub(crate) debt: Money,
     /// The part of the balance that data planes have on lease.
     pub(crate) leased: Money,
-    /// None once deleted.
+    /// `None` once deleted.
     pub(crate) key_hash: Option<KeyHash>,
     /// When it was deleted.
     pub(crate) deleted: Option<Millis>,
     /// Deleted, and no living descendant inherits from it.
     pub(crate) gone: bool,
-    /// Who gets what is left once it is deleted, and pays what it owes.
+    /// The account that gets the remaining credit after deletion, and pays the debt.
     pub(crate) heir: Option<AccountId>,
     /// What is due of the fee for deleting it, in the heir's units.
     pub(crate) fee_due: Money,
-    /// Deleted, and calls under way may still cost something.
+    /// Deleted, and in-flight calls may still cost something.
     pub(crate) closing: bool,
-    /// Last change.
+    /// The revision of the last change.
     pub(crate) revision: u64,
-    /// What no other account's name may fold to, as it is stored now; empty before it is.
+    /// The stored unique key of the name; empty before the account is stored.
     pub(crate) stored_name_key: String,
-    /// Cards as they are stored now.
+    /// The cards as stored.
     pub(crate) stored_cards: Vec<Card>,
 }
 
 /// An upstream key with its sealed secret.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyRecord {
-    /// What may be shown; its health is always ready here.
+    /// The fields that may be shown; the health is always ready here.
     pub(crate) key: UpstreamKey,
-    /// Opens under the vault with the provider as context.
+    /// The sealed secret. The vault opens it with the provider as context.
     pub(crate) sealed: Vec<u8>,
     /// Equal for equal secrets.
     pub(crate) fingerprint: Vec<u8>,
     /// When it was deleted.
     pub(crate) deleted: Option<Millis>,
-    /// Last change.
+    /// The revision of the last change.
     pub(crate) revision: u64,
 }
 
@@ -84,7 +84,7 @@ struct StoredConfig {
     provider_type: String,
     include_usage: bool,
     models: Vec<String>,
-    /// Rows of older programs have none of these.
+    /// Rows of older versions have none of these.
     #[serde(default)]
     weight: i64,
     #[serde(default)]
@@ -100,7 +100,7 @@ struct StoredConfig {
 // === impl AccountRecord ===
 
 impl AccountRecord {
-    /// Reads a row. Cards, balance and children are filled by whoever read the row.
+    /// Reads a row. The caller fills in cards, balance and children.
     pub(super) fn from_row(row: account::Model) -> Result<Self, Error> {
         let id = row.id;
         read_account(row).map_err(|error| corrupt("account", id, error))
@@ -170,7 +170,8 @@ impl AccountRecord {
         }
     }
 
-    /// What no other account's name may fold to. An older namesake keeps its own as long as it keeps its name.
+    /// The unique key of the name. An older account whose name differs from another in case alone keeps its own key as
+    /// long as it keeps its name.
     pub(super) fn name_key(&self) -> String {
         let folded = name::folded(&self.account.name);
         if name::is_key_of(&self.stored_name_key, &folded) {
@@ -179,14 +180,14 @@ impl AccountRecord {
         folded
     }
 
-    /// Ids of the accounts above it, root first.
+    /// Ids of the ancestors, root first.
     pub(crate) fn ancestors(&self) -> Vec<AccountId> {
         let mut ids = Dna::parse(&self.account.dna).map_or_else(|_| Vec::new(), |dna| dna.ids());
         ids.pop();
         ids
     }
 
-    /// Recomputes the balance shown: what live cards hold, less debt.
+    /// Recomputes the balance: what live cards hold, less debt.
     pub(crate) fn refresh_balance(&mut self, now: Millis) {
         let live: Money = self
             .account
@@ -310,7 +311,6 @@ fn read_routing(row: &account::Model) -> Result<RoutingRules, Invalid> {
 // === impl KeyRecord ===
 
 impl KeyRecord {
-    /// Reads a row.
     pub(super) fn from_row(row: upstream_key::Model) -> Result<Self, Error> {
         let id = row.id;
         let config = serde_json::from_str(&row.config)

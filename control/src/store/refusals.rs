@@ -1,4 +1,4 @@
-//! Calls that were refused before any key was asked: storing, listing and pruning them.
+//! Calls that were refused before any attempt: storing, listing and pruning them.
 
 use proxyxai_contract::{clock::Millis, id::AccountId, refused_call::RefusedCall};
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
@@ -15,15 +15,15 @@ const COLUMNS: &str =
 /// Whose refused calls.
 #[derive(Debug)]
 pub(crate) enum RefusalScope {
-    /// Everybody's, and those of unknown keys.
+    /// All accounts, and calls with unknown keys.
     Everybody,
-    /// Of one account.
+    /// One account.
     One(AccountId),
-    /// Of the accounts at or below this place in the tree.
+    /// The accounts at or below this DNA.
     Below(String),
 }
 
-/// Stores those that are not there.
+/// Stores the calls that are not stored yet.
 pub(crate) async fn insert(tx: &Tx, calls: &[RefusedCall]) -> Result<(), Error> {
     let row = |call: &RefusedCall| -> [Value; 11] {
         [
@@ -47,7 +47,7 @@ pub(crate) async fn insert(tx: &Tx, calls: &[RefusedCall]) -> Result<(), Error> 
     in_batches(tx, rows, sql).await.map(drop)
 }
 
-/// At most so many, newest first, from a place on.
+/// One page, newest first, from a position on.
 pub(crate) async fn list(
     db: &impl Db,
     whose: &RefusalScope,
@@ -99,7 +99,7 @@ pub(crate) async fn list(
     rows.await?.iter().map(read).collect()
 }
 
-/// Takes away the oldest from before a moment, at most so many; says how many there were.
+/// Deletes the oldest from before a moment, at most `batch`. Returns how many.
 pub(crate) async fn prune(tx: &Tx, before: Millis, batch: u64) -> Result<u64, Error> {
     let sql = format!(
         "DELETE FROM refused_call WHERE (at, id) IN \

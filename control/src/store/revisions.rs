@@ -11,11 +11,11 @@ use super::{Db, Tx, entity::revision, unsigned};
 use crate::Error;
 
 const ROW: i64 = 1;
-/// Stands there for a moment only, see `put_probe`.
+/// Exists for a moment only, see `put_probe`.
 const PROBE_ROW: i64 = 2;
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// Where the configuration stands.
+/// The state of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConfigRevision {
     /// Its revision.
@@ -24,7 +24,7 @@ pub(crate) struct ConfigRevision {
     pub(crate) reloads: u64,
 }
 
-/// Reads it.
+/// Reads the current state.
 pub(crate) async fn current(db: &impl Db) -> Result<ConfigRevision, Error> {
     let row = row(db).await?;
     Ok(ConfigRevision {
@@ -33,8 +33,8 @@ pub(crate) async fn current(db: &impl Db) -> Result<ConfigRevision, Error> {
     })
 }
 
-/// Counts a change, and locks the row until the transaction ends, so that revisions become visible
-/// in their order. Called after all other locks are held.
+/// Counts a change and locks the row until the transaction ends, so that revisions become visible in order. Called
+/// after all other locks are taken.
 pub(crate) async fn bump(tx: &Tx) -> Result<Revision, Error> {
     bump_by(tx, 0).await.map(|standing| standing.revision)
 }
@@ -60,7 +60,7 @@ async fn bump_by(tx: &Tx, reloads: i64) -> Result<ConfigRevision, Error> {
     current(tx).await
 }
 
-/// The sentinel, if one was stored.
+/// The stored sentinel.
 pub(crate) async fn sentinel(db: &impl Db) -> Result<Option<Vec<u8>>, Error> {
     row(db).await.map(|row| row.sentinel)
 }
@@ -79,8 +79,8 @@ pub(crate) async fn set_sentinel(tx: &Tx, sealed: Vec<u8>) -> Result<(), Error> 
         .map_err(Error::from)
 }
 
-/// Stores what finds out whether the storage takes a write again. As long as a change of some size, for a full
-/// disk may have room left for a short one; and random, for a server packs what is not.
+/// Writes a row to find out whether the storage accepts writes again. It is as long as a larger change, since a full
+/// disk may have room for a short one, and random, since a server compresses what is not.
 pub(crate) async fn put_probe(tx: &Tx) -> Result<(), Error> {
     let mut bytes = vec![0; PROBE_BYTES];
     getrandom::fill(&mut bytes).map_err(Error::internal)?;
@@ -90,7 +90,7 @@ pub(crate) async fn put_probe(tx: &Tx) -> Result<(), Error> {
         reload_count: Set(0),
         sentinel: Set(Some(bytes)),
     };
-    // A process may have died between this and `take_probe`, or another may be at it.
+    // A process may have died between this and `take_probe`, or another may be probing.
     let replace = OnConflict::column(revision::Column::Id)
         .update_column(revision::Column::Sentinel)
         .to_owned();
@@ -99,7 +99,7 @@ pub(crate) async fn put_probe(tx: &Tx) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes it.
+/// Removes the probe row.
 pub(crate) async fn take_probe(tx: &Tx) -> Result<(), Error> {
     let delete = revision::Entity::delete_by_id(PROBE_ROW);
     delete.exec(tx.handle()).await?;

@@ -1,5 +1,5 @@
-//! Statements that write many rows at once, written out: the query builder's copies of every value cost more than the
-//! database does. Few different texts come of it, whatever the number of rows, so that each is prepared once.
+//! Statements that write many rows at once, as SQL text: the query builder's copies of every value cost more than the
+//! database does. They have few different texts, whatever the number of rows, so that each is prepared once.
 
 use sea_orm::{
     ConnectionTrait as _, QueryResult, Statement, Value,
@@ -9,17 +9,16 @@ use sea_orm::{
 use super::{Db, Tx, statement};
 use crate::Error;
 
-/// Rows of one statement on SQLite, which has a value for each field; it allows 32,766 of them. A few rows, as a
-/// round at a low rate has, are one statement.
+/// Rows of one statement on SQLite, which has one parameter for each field and allows 32,766. A few rows, as a report
+/// at a low rate has, fit one statement.
 const SIZES: [usize; 7] = [256, 64, 16, 4, 3, 2, 1];
 /// On PostgreSQL, which has an array for each column. A report has a thousand records, and some rows for each.
 const ARRAY_ROWS_MAX: usize = 8_192;
-/// What stands for no number in an array: the driver takes none without a value. No amount and no counter is it.
+/// Stands for null in an array: the driver takes no null numbers. No amount and no counter has this value.
 const NO_NUMBER: i64 = i64::MIN;
 
-/// Runs a statement over many rows. `sql` is given the query whose rows they are, in their order, for an INSERT to
-/// take; where it is put in brackets and called `new`, its columns are `column1` and so on. Says how many rows were
-/// written.
+/// Runs a statement over many rows. `sql` gets the query that returns the rows in their order, for an INSERT. In
+/// brackets and named `new`, its columns are `column1` and so on. Returns how many rows were written.
 pub(super) async fn in_batches<const N: usize>(
     tx: &Tx,
     rows: Vec<[Value; N]>,
@@ -33,7 +32,7 @@ pub(super) async fn in_batches<const N: usize>(
     Ok(written)
 }
 
-/// The same for a statement that returns rows.
+/// Like `in_batches`, for a statement that returns rows.
 pub(super) async fn returned_in_batches<const N: usize>(
     tx: &Tx,
     rows: Vec<[Value; N]>,
@@ -70,7 +69,7 @@ fn statements<const N: usize>(
     Ok(statements)
 }
 
-/// A query for rows that are given by column, and these columns.
+/// A query for rows given as one array for each column, and these arrays.
 fn arrays<const N: usize>(
     rows: impl Iterator<Item = [Value; N]>,
 ) -> Result<(String, Vec<Value>), Error> {
@@ -83,8 +82,8 @@ fn arrays<const N: usize>(
             });
         }
     }
-    // Where a set stands among the columns, its rows are made one by one; in FROM each array would be laid out first,
-    // which takes as long as writing the rows.
+    // UNNEST in the select list makes rows one by one; in FROM each array would be laid out first, which takes as long
+    // as writing the rows.
     let (mut picked, mut given, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for (column, number) in columns.into_iter().zip(1u32..) {
         let kind = column.first().map(AnyValue::array_type);

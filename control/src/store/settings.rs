@@ -39,7 +39,7 @@ pub(crate) async fn set(
     Ok(())
 }
 
-/// Drops stored values, so that the defaults count again.
+/// Deletes stored values, so that the defaults apply again.
 pub(crate) async fn drop_names(tx: &Tx, names: &[String]) -> Result<(), Error> {
     let names = names.iter().map(String::as_str);
     let drop_them = setting::Entity::delete_many().filter(setting::Column::Name.is_in(names));

@@ -1,4 +1,4 @@
-//! What was used, for a series: of sums of days, and of the records of the last hours.
+//! Usage for a time series: sums of days, and records of the last hours.
 
 use std::collections::BTreeMap;
 
@@ -22,29 +22,30 @@ use crate::{
     model::{DateRange, Earning, FAILED_FROM, SpendDimension},
 };
 
-/// Records whose hours are added up, at most: a second or two of work. A file takes longer for each than a server.
+/// At most this many records are added up by hour, which takes a second or two. A file is slower for each record than a
+/// server.
 const RECORDS_MAX: u64 = 1_000_000;
 const RECORDS_OF_FILE_MAX: u64 = 250_000;
-/// Accounts whose records are each found by their own index, at most.
+/// At most this many accounts are scanned by an index of their own.
 const LANES_MAX: u64 = 32;
 
-/// Whose use.
+/// Whose usage.
 #[derive(Debug, Clone)]
 pub(crate) enum SpendScope {
-    /// That of everybody who ever was.
+    /// All accounts that ever existed.
     Everybody,
-    /// Of one account.
+    /// One account.
     One(AccountId),
-    /// Of an account and all below it.
+    /// An account and all below it.
     Below { account: AccountId, dna: String },
 }
 
-/// Which use, split by what.
+/// Which usage, and the dimension to split it by.
 #[derive(Debug, Clone)]
 pub(crate) struct SpendSource {
     pub(crate) whose: SpendScope,
     pub(crate) by: SpendDimension,
-    /// In dollars, with what calls cost the operator; else in the units of each account.
+    /// In dollars, with what calls cost the operator; otherwise in the units of each account.
     pub(crate) is_earned: bool,
 }
 
@@ -54,7 +55,7 @@ struct SqlQuery {
     values: Vec<Value>,
 }
 
-/// Values of what use is split by, dearest first, and how many there are.
+/// The values of the dimension, most expensive first, and how many there are.
 pub(crate) async fn dearest(
     db: &impl Db,
     source: &SpendSource,
@@ -62,7 +63,7 @@ pub(crate) async fn dearest(
     most: u64,
 ) -> Result<(Vec<String>, u64), Error> {
     let SqlQuery { sql, values } = source.ranked(db, days).await?;
-    // Floating point orders, and is half the work of PostgreSQL's decimals (`store::bills`).
+    // Floating point is only for the order, and half the work of PostgreSQL's decimals (`store::bills`).
     let sql = format!(
         "SELECT CAST(named AS TEXT) AS named, COUNT(*) OVER () AS counted FROM \
          (SELECT named, SUM(CAST(cost AS DOUBLE PRECISION)) AS cost, SUM(CAST(expense AS DOUBLE PRECISION)) AS expense, \
@@ -78,7 +79,7 @@ pub(crate) async fn dearest(
     Ok((names, unsigned(counted)))
 }
 
-/// Use of each day.
+/// Usage of each day.
 pub(crate) async fn by_day(
     db: &impl Db,
     source: &SpendSource,
@@ -92,7 +93,7 @@ pub(crate) async fn by_day(
     rows.iter().map(read).collect()
 }
 
-/// Use of some values on each day.
+/// Usage of some values on each day.
 pub(crate) async fn by_day_of(
     db: &impl Db,
     source: &SpendSource,
@@ -119,10 +120,10 @@ fn day(row: &QueryResult) -> Result<Date, Error> {
     day.parse().map_err(Error::internal)
 }
 
-// === impl Source ===
+// === impl SpendSource ===
 
 impl SpendSource {
-    /// What values are compared by, in a column `named`. Accounts are many: they are compared by sums of whole spans.
+    /// What the values are ranked by, with a column `named`. Accounts are many: they are ranked by sums of whole spans.
     async fn ranked(&self, db: &impl Db, days: DateRange) -> Result<SqlQuery, Error> {
         if self.by != SpendDimension::Account || matches!(self.whose, SpendScope::One(_)) {
             return Ok(self.split(db, days));
@@ -143,7 +144,7 @@ impl SpendSource {
         })
     }
 
-    /// Sums of days of values that were chosen of them. Accounts that were chosen are found by themselves.
+    /// Sums of days of the chosen values. Chosen accounts are looked up directly.
     fn of_chosen(&self, db: &impl Db, days: DateRange) -> SqlQuery {
         if self.by != SpendDimension::Account {
             return self.split(db, days);
@@ -156,7 +157,7 @@ impl SpendSource {
         .of_table(db, days, (own, "account_id", expense))
     }
 
-    /// Sums of days by what it is split by, in a column `named`.
+    /// Sums of days by the dimension, with a column `named`.
     fn split(&self, db: &impl Db, days: DateRange) -> SqlQuery {
         match self.by {
             SpendDimension::Model => self.summed(db, days, "model"),
@@ -169,12 +170,12 @@ impl SpendSource {
         }
     }
 
-    /// Sums of days that are all there is, by whatever is shortest.
+    /// Sums of days without a split, from the table with the fewest rows.
     fn whole(&self, db: &impl Db, days: DateRange) -> SqlQuery {
         self.summed(db, days, "model")
     }
 
-    /// Sums of days by anything but accounts. What all below an account used is kept in sums of its own.
+    /// Sums of days by any dimension but accounts. Usage of all accounts below one has sums of its own.
     fn summed(&self, db: &impl Db, days: DateRange, column: &str) -> SqlQuery {
         let (own, below, expense) = self.tables();
         let account = match self.whose {
@@ -194,7 +195,7 @@ impl SpendSource {
         }
     }
 
-    /// Sums of days of single accounts, those of all below an account, and where they have what was spent on it.
+    /// The tables with sums of single accounts and of all below one, and the column with what was spent.
     const fn tables(&self) -> (&'static str, &'static str, &'static str) {
         if self.is_earned {
             ("earning", "earning_below", "expense")
@@ -223,7 +224,7 @@ impl SpendSource {
         }
     }
 
-    /// A condition's end: one of some values, as they are stored.
+    /// The end of a condition: one of some values, as they are stored.
     fn these(&self, db: &impl Db, names: &[String]) -> (String, Vec<Value>) {
         match self.by {
             SpendDimension::Account | SpendDimension::Key => among(
@@ -262,7 +263,7 @@ impl SpendScope {
 
 // === hours ===
 
-/// Records whose hours are added up, at most.
+/// How many records are added up by hour at most.
 pub(crate) fn records_max(db: &impl Db) -> u64 {
     if is_server(db) {
         RECORDS_MAX
@@ -271,16 +272,17 @@ pub(crate) fn records_max(db: &impl Db) -> u64 {
     }
 }
 
-/// Use by hour, of each of some values and of all.
+/// Usage by hour, of each of some values and in total.
 #[derive(Debug, Default)]
 pub(crate) struct HourlySpend {
-    /// How many of the first hours are left out, because there are too many records.
+    /// How many of the first hours are left out, because they have too many records.
     pub(crate) skipped: usize,
-    /// By hour and value; values that are not asked for are together, without a name.
+    /// By hour and value. Values that are not asked for share an entry without a name.
     pub(crate) used: BTreeMap<(usize, Option<String>), Earning>,
 }
 
-/// Adds up records of some hours, of as many of the latest hours as have no more of them than `most`. Of providers it tells keys: a record does not know its provider.
+/// Adds up records of the latest hours that together have at most `most` records. For providers it splits by key: a
+/// record does not store its provider.
 pub(crate) async fn by_hour(
     db: &impl Db,
     source: &SpendSource,
@@ -316,8 +318,8 @@ pub(crate) async fn by_hour(
     Ok(found)
 }
 
-/// What of a cost in an account's units somebody pays, as for each record where it is posted (`ops::earned`). Here it is
-/// done for sums, which may differ by parts of a nano-dollar for each call.
+/// A cost in dollars from an account's units, as posting computes it for each record (`ops::earned`). Here it is
+/// computed from sums, which may differ by parts of a nano-dollar for each call.
 fn in_dollars(row: &QueryResult, cost: Money) -> Result<Money, Error> {
     if row.try_get::<bool>("", "is_root")? {
         return Ok(Money::ZERO);
@@ -328,7 +330,7 @@ fn in_dollars(row: &QueryResult, cost: Money) -> Result<Money, Error> {
     Ok(cost.scale(Multiplier::ONE, rates).unwrap_or(cost))
 }
 
-/// The accounts, where they are few enough to be looked at one by one.
+/// The accounts, if they are few enough to be scanned one by one.
 async fn lanes(db: &impl Db, whose: &SpendScope) -> Result<Vec<i64>, Error> {
     let dna = match whose {
         SpendScope::Everybody => return Ok(Vec::new()),
@@ -350,7 +352,7 @@ async fn lanes(db: &impl Db, whose: &SpendScope) -> Result<Vec<i64>, Error> {
     Ok(if few { ids } else { Vec::new() })
 }
 
-/// The latest moment up to which there are more records than are added up; none when there are not.
+/// The moment up to which records are left out, because there are more than `most`. Returns `None` if there are not.
 async fn oldest(
     db: &impl Db,
     lanes: &[i64],
@@ -393,7 +395,7 @@ fn sums_of_hours(
 ) -> SqlQuery {
     let mut values: Vec<Value> = vec![start.0.into()];
     let value = match source.by {
-        // All keys, of which those of a provider are picked out afterwards.
+        // All keys; those of a provider are selected afterwards.
         SpendDimension::Provider => "CAST(COALESCE(r.key_id, 0) AS TEXT)".to_owned(),
         _ if names.is_empty() => "NULL".to_owned(),
         SpendDimension::Model | SpendDimension::Account | SpendDimension::Key => {
@@ -407,15 +409,15 @@ fn sums_of_hours(
             format!("CASE WHEN {column} {these} THEN CAST({column} AS TEXT) END")
         }
     };
-    // What calls cost the operator is nobody else's to know.
+    // Only the operator may know what calls cost the operator.
     let (rates, is_root, expense) = if source.is_earned {
         ("r.rates", "r.account_id = 1", "COALESCE(r.expense, 0)")
     } else {
         ("CAST(NULL AS BIGINT)", "FALSE", "0")
     };
     values.extend([start.0.into(), end.0.into()]);
-    // Few accounts have their records one after another; of many, those of the time are looked at one by one, in words that
-    // no other index is taken for.
+    // For few accounts, the records of each are scanned. For many, the records of the time range are checked one by
+    // one, in a form that no other index serves.
     let whose = if lanes.is_empty() {
         source.whose.condition(db, "+r.account_id")
     } else {

@@ -1,4 +1,4 @@
-//! Databases for tests: one of its own for each, on the server that a test names.
+//! Databases for tests: one for each test, on the server that it names.
 
 use proxyxai_contract::secret::Secret;
 use sea_orm::{
@@ -8,7 +8,7 @@ use sea_orm::{
 use super::entity;
 use crate::{store::database::Database, testing::random_name};
 
-/// A database on a server, and how to get rid of it.
+/// A database on a server that can be removed.
 pub(crate) struct ScratchDatabase {
     server: String,
     name: String,
@@ -27,7 +27,7 @@ impl ScratchDatabase {
         scratch
     }
 
-    /// Where it is.
+    /// The database to open.
     pub(crate) fn database(&self) -> Database {
         let (base, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
         let (host, _) = base.rsplit_once('/').unwrap();
@@ -35,7 +35,7 @@ impl ScratchDatabase {
         Database::parse(&Secret::new(url)).unwrap()
     }
 
-    /// Removes it, whoever is still connected.
+    /// Removes the database, even with open connections.
     pub(crate) async fn drop_it(&self) {
         self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
             .await;
@@ -54,17 +54,17 @@ pub(crate) fn statements(store: &super::Store) -> u64 {
     statements.load(std::sync::atomic::Ordering::Relaxed)
 }
 
-/// Runs a statement behind the program's back.
+/// Runs a statement that bypasses the store.
 pub(crate) async fn meddle(store: &super::Store, sql: &str) {
     try_to_meddle(store, sql).await.unwrap();
 }
 
-/// The same when it may be refused.
+/// Like `meddle`, if the statement may fail.
 pub(crate) async fn try_to_meddle(store: &super::Store, sql: &str) -> Result<(), DbErr> {
     store.writer.execute_unprepared(sql).await.map(drop)
 }
 
-/// The whole number that a query answers in a column of this name.
+/// The integer in the column `number` of a query's result.
 pub(crate) async fn number(store: &super::Store, sql: &str) -> i64 {
     let query = super::statement(store, sql, []);
     let row = store.writer.query_one_raw(query).await.unwrap();
@@ -99,13 +99,13 @@ pub(crate) async fn mails(store: &super::Store) -> Vec<QueuedMail> {
     rows.into_iter().map(read).collect()
 }
 
-/// Everything there is in the audit log, as text.
+/// The whole audit log, as text.
 pub(crate) async fn audit_text(store: &super::Store) -> String {
     let rows = entity::audit::Entity::find().all(&store.writer);
     format!("{:?}", rows.await.unwrap())
 }
 
-/// Has a statement of a transaction fail.
+/// Fails a statement of a transaction.
 pub(crate) async fn fail_in(tx: &super::Tx) {
     let done = tx.0.execute_unprepared("SELECT nothing FROM nowhere").await;
     assert!(done.is_err());

@@ -1,4 +1,4 @@
-//! Usage records: storing, listing and pruning them, and the totals made of them.
+//! Usage records: storing, listing and pruning them, and their totals.
 
 mod prune;
 pub(crate) mod quarantine;
@@ -39,10 +39,10 @@ use crate::{
 
 pub(crate) mod corrections;
 
-/// What is posted already of some records in sequence.
+/// Which records of a range of sequences are posted already.
 #[derive(Debug)]
 pub(crate) struct PostedSequences {
-    /// Everything up to here was there and has been pruned.
+    /// Everything up to here was posted and has been pruned.
     through: Option<u64>,
     stored: BTreeSet<u64>,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn known(
     first: u64,
     last: u64,
 ) -> Result<PostedSequences, Error> {
-    // One question for both, since every report waits for it.
+    // One query for both, since every report waits for it.
     let sql = "SELECT sequence, FALSE AS pruned FROM usage_record \
          WHERE node = ? AND epoch = ? AND sequence BETWEEN ? AND ? \
          UNION ALL SELECT sequence, FALSE FROM usage_quarantined \

@@ -22,14 +22,14 @@ use crate::{
     model::{Listing, Page, WindowUsage},
 };
 
-/// Units of one window that are gone.
+/// Units taken of one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WindowConsumption {
     /// Granted to data planes.
     pub(crate) granted: u64,
-    /// Spent beyond what was granted.
+    /// Spent beyond the grants.
     pub(crate) overspent: u64,
-    /// The limit when it was last asked for.
+    /// The limit at the latest request.
     pub(crate) most: u64,
 }
 
@@ -40,7 +40,7 @@ impl WindowConsumption {
     }
 }
 
-/// Locks a window and reads what is gone of it.
+/// Locks a window and reads what is taken of it.
 pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<WindowConsumption, Error> {
     let fresh = row::ActiveModel {
         account_id: Set(key.account.get()),
@@ -69,7 +69,7 @@ pub(crate) async fn lock(tx: &Tx, key: &WindowKey) -> Result<WindowConsumption, 
     })
 }
 
-/// Stores what is gone of a window that is locked.
+/// Stores what is taken of a locked window.
 pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: WindowConsumption) -> Result<(), Error> {
     let values = row::ActiveModel {
         granted: Set(signed(taken.granted)),
@@ -89,10 +89,10 @@ pub(crate) async fn set(tx: &Tx, key: &WindowKey, taken: WindowConsumption) -> R
     one_row(&written)
 }
 
-/// A kind of windows, when the one of now began and when it ends.
+/// A kind of window, with the start and end of its current one.
 pub(crate) type OpenWindow = (LimitWindow, Millis, Millis);
 
-/// Open windows of the accounts at or below a place in the tree, those with the least left first.
+/// Open windows of the accounts at or below a DNA, those with the least left first.
 pub(crate) async fn nearest(
     db: &impl Db,
     dna: &str,
@@ -103,7 +103,7 @@ pub(crate) async fn nearest(
     let kinds = vec!["(w.\"window\" = ? AND w.start_at = ?)"; open.len()].join(" OR ");
     let kind = |(window, start, _): &OpenWindow| [Value::from(window.name()), start.0.into()];
     let values: Vec<Value> = open.iter().flat_map(kind).chain(below).collect();
-    // Of a limit that is 0 nothing is ever taken.
+    // Nothing is ever taken of a limit of 0.
     let these = format!(
         "FROM window_grant w JOIN account a ON a.id = w.account_id LEFT JOIN client_key k ON k.id = w.client_key_id \
          WHERE ({kinds}) AND w.most > 0 AND a.deleted_at IS NULL AND k.deleted_at IS NULL AND {range}"
@@ -158,7 +158,7 @@ fn used(row: &QueryResult, open: &[OpenWindow]) -> Result<WindowUsage, Error> {
     })
 }
 
-/// Forgets windows of these kinds that began before a moment.
+/// Deletes windows of these kinds that began before a moment.
 pub(crate) async fn prune(tx: &Tx, windows: &[LimitWindow], before: Millis) -> Result<u64, Error> {
     let these = row::Entity::delete_many()
         .filter(row::Column::StartAt.lt(before.0))

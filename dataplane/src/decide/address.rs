@@ -1,11 +1,11 @@
-//! Where a call comes from: the socket's address, or what trusted proxies say stands before them.
+//! The client's address: that of the socket, or the one that trusted proxies report.
 
 use std::net::{IpAddr, SocketAddr};
 
 use proxyxai_contract::access::IpList;
 
-/// The right-most address of the peer and the `X-Forwarded-For` values that is not trusted; when all
-/// of them are, the left-most. What is no address ends the walk: nothing before it can be believed.
+/// The right-most address of the `X-Forwarded-For` values and the peer that is not trusted; if all are trusted, the
+/// left-most. A value that is no address ends the walk: nothing before it can be believed.
 pub(crate) fn client<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,

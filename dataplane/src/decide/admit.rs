@@ -1,5 +1,5 @@
-//! Whether a call is let in: the account and its ancestors, in the order that the refusals are
-//! documented in. Windows over calls and tokens, which come last, are in `limit`.
+//! Whether a call is admitted: checks the account and its ancestors, in the documented order of the refusals. Rate
+//! limit windows, which come last, are in `limit`.
 
 use std::net::IpAddr;
 
@@ -12,38 +12,38 @@ use proxyxai_contract::{
 
 pub(crate) use super::refusal::{Refusal, key::KeyRefusal};
 
-/// Who asks: whose lists and limits count.
+/// The caller, whose lists and limits count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerScope<'a> {
     /// The caller's account, then its ancestors up to root.
     pub(crate) chain: &'a [&'a AccountConfig],
-    /// The further client key that was presented; none for the account's first.
+    /// The further client key that was presented; `None` for the account's first key.
     pub(crate) key: Option<&'a FurtherKey>,
 }
 
-/// A call as far as its admission goes.
+/// What the admission of a call depends on.
 #[derive(Debug)]
 pub(crate) struct Admission<'a> {
     /// The caller's account, then its ancestors up to root.
     pub(crate) chain: &'a [&'a AccountConfig],
     /// The system's settings.
     pub(crate) settings: &'a ProxySettings,
-    /// Where it comes from.
+    /// The client's address.
     pub(crate) ip: IpAddr,
-    /// As it would be asked for upstream, without query.
+    /// The path for the upstream, without query.
     pub(crate) path: &'a str,
-    /// What the account has left.
+    /// The account's balance.
     pub(crate) balance: Money,
-    /// What this month has cost it.
+    /// The account's cost of this month.
     pub(crate) month_used: Money,
-    /// The moment of the call.
+    /// The time of the call.
     pub(crate) now: Millis,
 }
 
-/// Lets a call in.
+/// Admits a call.
 ///
 /// # Errors
-/// The first reason against it.
+/// Errors with the first reason against it.
 pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
     let account = call.chain.first().ok_or(Refusal::Unauthenticated)?;
     state(call.chain)?;
@@ -52,10 +52,10 @@ pub(crate) fn admit(call: &Admission<'_>) -> Result<(), Refusal> {
     money(call, account)
 }
 
-/// A suspended account takes its descendants with it. A deleted one does not: it is kept for their sake.
+/// A suspended account suspends its descendants. A deleted one does not: it is kept for them.
 ///
 /// # Errors
-/// When the first account, or one above it, is suspended.
+/// Errors if the account, or one above it, is suspended.
 pub(crate) fn state(chain: &[&AccountConfig]) -> Result<(), Refusal> {
     let suspended = chain
         .iter()
@@ -69,10 +69,10 @@ pub(crate) fn state(chain: &[&AccountConfig]) -> Result<(), Refusal> {
     }
 }
 
-/// Every account of the chain has a say in where its keys are used from.
+/// Every account of the chain limits the addresses from which its keys are used.
 ///
 /// # Errors
-/// When a list does not allow the address.
+/// Errors if a list does not allow the address.
 pub(crate) fn address(chain: &[&AccountConfig], ip: IpAddr) -> Result<(), Refusal> {
     match chain.iter().find(|account| !account.access.ips.allows(ip)) {
         Some(account) => Err(Refusal::IpNotAllowed {
@@ -83,10 +83,10 @@ pub(crate) fn address(chain: &[&AccountConfig], ip: IpAddr) -> Result<(), Refusa
     }
 }
 
-/// The system's list and every account's of the chain have a say in what may be called.
+/// The system's list and that of every account of the chain limit the paths.
 ///
 /// # Errors
-/// When a list does not allow the path.
+/// Errors if a list does not allow the path.
 pub(crate) fn resource(
     chain: &[&AccountConfig],
     settings: &ProxySettings,
@@ -110,10 +110,10 @@ pub(crate) fn resource(
     }
 }
 
-/// Without a name the provider would choose, and nobody knows what it costs.
+/// Without a model the provider would choose one, and the cost would be unknown.
 ///
 /// # Errors
-/// When it names none and has to, or one that a list does not allow.
+/// Errors if the call names no model and has to, or one that a list does not allow.
 pub(crate) fn model(
     CallerScope { chain, key }: CallerScope<'_>,
     takes_model: bool,
@@ -147,10 +147,10 @@ pub(crate) fn model(
     }
 }
 
-/// The same for further models that a call has used.
+/// The same for further models that a call names.
 ///
 /// # Errors
-/// When a list does not allow one of them.
+/// Errors if a list does not allow one of them.
 pub(crate) fn named(asker: CallerScope<'_>, names: &[String]) -> Result<(), Refusal> {
     names
         .iter()
@@ -175,8 +175,8 @@ fn money(call: &Admission<'_>, account: &AccountConfig) -> Result<(), Refusal> {
     }
 }
 
-/// The smallest limit of a month along the chain, and whose it is: no account has more than one above it. Of equal
-/// ones it is the nearest.
+/// The lowest monthly limit along the chain, with its account: no account has more than one above it. Of equal limits
+/// it is the nearest.
 fn month_limit<'a>(chain: &[&'a AccountConfig]) -> Option<(&'a AccountConfig, Money)> {
     let limits = chain
         .iter()
@@ -184,7 +184,7 @@ fn month_limit<'a>(chain: &[&'a AccountConfig]) -> Option<(&'a AccountConfig, Mo
     limits.flatten().min_by_key(|(_, limit)| *limit)
 }
 
-/// The refusal of a call that this month's limit leaves no room for.
+/// The refusal of a call that the monthly limit leaves nothing for.
 pub(crate) fn month_is_over(zone: &Zone, chain: &[&AccountConfig], now: Millis) -> Refusal {
     let next = next_month(zone, now);
     let limit = month_limit(chain);
@@ -198,7 +198,7 @@ pub(crate) fn month_is_over(zone: &Zone, chain: &[&AccountConfig], now: Millis) 
     }
 }
 
-/// First moment of the next calendar month. At the end of time there is none, and now will do.
+/// Start of the next calendar month. At the end of time there is none, and `now` is returned.
 fn next_month(zone: &Zone, now: Millis) -> Millis {
     let last = zone.day(now).last_of_month();
     last.tomorrow().map_or(now, |first| zone.start_of(first))
@@ -397,7 +397,7 @@ mod tests {
         let refusal = case.admit().unwrap_err();
         assert_eq!(refusal.code(), "model_not_allowed");
         assert!(refusal.message().contains("\"ci\""), "{refusal:?}");
-        // It opens nothing that its account has shut.
+        // A key opens nothing that its account has shut.
         case.key = Some(key("*"));
         case.chain[1].access.models = ModelList::parse("claude-*").unwrap();
         assert_eq!(case.code(), "model_not_allowed");

@@ -1,13 +1,13 @@
-//! Which key a conversation keeps to: rendezvous hashing, so that every data plane comes to the same
-//! answer without a word, and a key that goes takes only its own conversations with it.
+//! Which key a conversation stays with: rendezvous hashing, so that all data planes choose the same key without
+//! coordination, and a key that goes takes only its own conversations with it.
 
 use proxyxai_contract::id::KeyId;
 
 use crate::formats::conversation::ConversationHash;
 
-/// How much a conversation likes a key; it goes to the usable one it likes best.
+/// The score of a key for a conversation, which goes to the usable key with the highest score.
 pub(crate) const fn liking(conversation: ConversationHash, key: KeyId) -> u64 {
-    // The finish of splitmix64: close ids and close hashes end far apart.
+    // The finalizer of splitmix64, which spreads close ids and close hashes far apart.
     let mut mixed = conversation.get()
         ^ key
             .get()

@@ -1,17 +1,18 @@
-//! Failures of a key that a call may have brought about. They count against the key for the account whose
-//! call it was; once calls of two customers have seen the same, it is the key, and it rests for all. Accounts below
-//! one customer of root are that customer's, however many there are.
+//! Failures of a key that the call may have caused. They count against the key only for the account of the call. Once
+//! calls of two customers have failed the same way, the key is at fault and rests for all.
+//!
+//! All accounts below a customer count as that customer.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
 use super::health::Backoff;
 
-/// Failures this recent are put together, milliseconds.
+/// Failures within this time count together, in milliseconds.
 const TOGETHER_MS: i64 = 60_000;
-/// Accounts that are remembered; beyond it the first is forgotten.
+/// Accounts that are remembered; beyond that the first is forgotten.
 const ACCOUNTS_MAX: usize = 64;
 
-/// Accounts whose calls a key has failed, none of which it has answered since.
+/// Accounts whose calls the key has failed, and not answered since.
 #[derive(Debug, Default)]
 pub(crate) struct Blames {
     by: Vec<Blame>,
@@ -27,8 +28,8 @@ struct Blame {
 }
 
 impl Blames {
-    /// A call of this account has failed, which belongs to a customer. True when another customer's has, too: the
-    /// fault is then the key's.
+    /// Adds a failed call of an account and its customer. Returns `true` if another customer's call has failed too:
+    /// then the key is at fault.
     pub(crate) fn add(&mut self, (account, customer): (AccountId, AccountId), now: Millis) -> bool {
         let recent = |blame: &Blame| now.since(blame.at) < TOGETHER_MS;
         let other = |blame: &Blame| blame.customer != customer && recent(blame);
@@ -54,18 +55,18 @@ impl Blames {
         false
     }
 
-    /// A call of this account was answered.
+    /// A call of this account succeeded.
     pub(crate) fn acquit(&mut self, account: AccountId) {
         self.by.retain(|blame| blame.account != account);
     }
 
-    /// How the key rests for this account.
+    /// The key's backoff for this account.
     pub(crate) fn of(&self, account: AccountId) -> Backoff {
         let own = self.by.iter().find(|blame| blame.account == account);
         own.map_or(Backoff::READY, |blame| blame.backoff)
     }
 
-    /// How many there are.
+    /// Number of accounts.
     pub(crate) fn len(&self) -> usize {
         self.by.len()
     }

@@ -1,5 +1,5 @@
-//! What a call may cost at most: that much is set aside before it begins. What its request and the price table do not
-//! bound is assumed, and the call is known for one that may cost more.
+//! The most that a call can cost, which is reserved before it begins. Where neither the request nor the price table
+//! sets a bound, one is assumed, and the call is marked as one that may cost more.
 
 use proxyxai_contract::{
     bill::{self, UsageCeiling},
@@ -12,36 +12,36 @@ use proxyxai_contract::{
 
 use crate::formats::{request::RequestTools, sound::CLAIM_MS_PER_BYTE};
 
-/// Most tokens of an answer when neither the request nor the price table tells.
+/// Most tokens of a response, where neither the request nor the price table says.
 const OUTPUT_TOKENS_DEFAULT: u64 = 16_384;
-/// What providers tell a model about tools in words of their own, in tokens. Anthropic tells the most: 346 for any, 735
-/// for a screen, 700 for an editor (<https://platform.claude.com/docs/en/about-claude/pricing#tool-use-pricing>).
+/// Tokens of a provider's own prompt about tools. Anthropic's is the longest: 346 for any tool, 735 for a screen, 700
+/// for an editor (<https://platform.claude.com/docs/en/about-claude/pricing#tool-use-pricing>).
 const TOOL_TOKENS: u64 = 2_048;
 /// A search unit of a reranker is a query with up to a hundred documents; none is shorter than four bytes.
 const SEARCH_UNIT_BYTES: u64 = 400;
-/// What counts where nothing tells better.
+/// Bounds to assume where there is nothing better.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Assumed {
-    /// Tokens that a model reads, where the price table does not have the most.
+    /// Tokens that a model reads, where the price table has no maximum.
     pub(crate) input: u64,
-    /// Uses of each tool that the provider runs, where the request does not say how many there may be.
+    /// Uses of each tool that the provider runs, where the request does not limit them.
     pub(crate) uses: u64,
 }
 
-/// Bounds of a call as its request states them.
+/// Bounds of a call that its request states.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestBounds<'a> {
-    /// Bytes of the request; a token of text is at least one.
+    /// Bytes of the request; a token of text has at least one byte.
     pub(crate) body_bytes: usize,
-    /// Whether the model may read what is not there as text.
+    /// Whether the model may read more than the text in the request.
     pub(crate) reads_more: bool,
-    /// Most tokens the answer may have.
+    /// Most tokens of the response.
     pub(crate) max_tokens: Option<u64>,
-    /// Answers asked for.
+    /// Number of choices in the response.
     pub(crate) choices: u64,
-    /// Pictures asked for.
+    /// Images in the response.
     pub(crate) images: ImageUsage,
-    /// The tier asked for.
+    /// The service tier.
     pub(crate) tier: Option<&'a str>,
     /// Tools, and how often those that the provider runs may be used in all.
     pub(crate) tools: &'a RequestTools,
@@ -52,25 +52,25 @@ pub(crate) struct RequestBounds<'a> {
 /// The most a call can cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct CostCeiling {
-    /// What is set aside.
+    /// The amount to reserve.
     pub(crate) hold: Money,
-    /// Whether it may cost more all the same, because something was assumed.
+    /// Whether it may cost more all the same, because a bound was assumed.
     pub(crate) open: bool,
-    /// The most tokens that its answer may have.
+    /// The most tokens of the response.
     pub(crate) output: u64,
 }
 
-/// What a call uses at most.
+/// The most that a call can use.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MaxUsage {
     pub(crate) input: u64,
     pub(crate) output: u64,
     pub(crate) pieces: Vec<(BillPart, u64)>,
-    /// Something of it was assumed.
+    /// Whether a bound was assumed.
     pub(crate) open: bool,
 }
 
-/// The most a call can cost its account. Without a price it costs nothing.
+/// The most that a call can cost its account. A model without a price costs nothing.
 pub(crate) fn ceiling(
     price: Option<&ModelPrice>,
     bounds: &RequestBounds<'_>,
@@ -95,8 +95,8 @@ pub(crate) fn ceiling(
     }
 }
 
-/// The most a call can use. With each use of a tool that the provider runs, the model reads its context once more, and
-/// writes once more: providers report the sum of all passes.
+/// The most that a call can use. With each use of a tool that the provider runs, the model reads its context and writes
+/// once more: providers report the sum of all passes.
 pub(crate) fn uses(price: &ModelPrice, bounds: &RequestBounds<'_>) -> MaxUsage {
     let RequestBounds { assumed, tools, .. } = *bounds;
     let mut pieces = pieces(price, bounds);
@@ -117,7 +117,7 @@ pub(crate) fn uses(price: &ModelPrice, bounds: &RequestBounds<'_>) -> MaxUsage {
         open |= price.max_input.is_none();
         price.max_input.unwrap_or_else(|| assumed.input.max(told))
     } else {
-        // A model refuses what is beyond its context.
+        // A model refuses what exceeds its context.
         least(price.max_input, Some(told)).unwrap_or(told)
     };
     let output = least(bounds.max_tokens, price.max_output);
@@ -133,7 +133,7 @@ pub(crate) fn uses(price: &ModelPrice, bounds: &RequestBounds<'_>) -> MaxUsage {
     }
 }
 
-/// The smaller of two bounds, of which each may not be there.
+/// The smaller of two optional bounds.
 fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -141,7 +141,7 @@ fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     }
 }
 
-/// What a model is charged for beside tokens and tools, where it has a price for that.
+/// What a model charges beside tokens and tools, where it has a price for that.
 fn pieces(price: &ModelPrice, bounds: &RequestBounds<'_>) -> Vec<(BillPart, u64)> {
     let bytes = u64::try_from(bounds.body_bytes).unwrap_or(u64::MAX);
     let units = &price.standard.units;
@@ -150,7 +150,7 @@ fn pieces(price: &ModelPrice, bounds: &RequestBounds<'_>) -> Vec<(BillPart, u64)
         BillPart::WebSearchMedium,
         BillPart::WebSearchHigh,
     ];
-    // A model with a price by the size of a search does one with every call, asked or not.
+    // A model with a price by the size of a search searches with every call, asked or not.
     let searches = by_size.iter().any(|part| units.own(*part).is_some());
     let context = price.max_input.unwrap_or(bounds.assumed.input);
     let all = [
@@ -171,7 +171,7 @@ fn pieces(price: &ModelPrice, bounds: &RequestBounds<'_>) -> Vec<(BillPart, u64)
         .collect()
 }
 
-/// What covers all of several ceilings together.
+/// A ceiling that covers several calls together.
 pub(crate) fn together(ceilings: impl IntoIterator<Item = CostCeiling>) -> CostCeiling {
     let both = |one: CostCeiling, other: CostCeiling| CostCeiling {
         hold: one.hold.saturating_add(other.hold),
@@ -181,7 +181,7 @@ pub(crate) fn together(ceilings: impl IntoIterator<Item = CostCeiling>) -> CostC
     ceilings.into_iter().fold(CostCeiling::default(), both)
 }
 
-/// What covers each of several ceilings: a call may be answered by any of its models.
+/// A ceiling that covers any one of several: a call may be answered by any of its models.
 pub(crate) fn dearest(ceilings: impl IntoIterator<Item = CostCeiling>) -> CostCeiling {
     let worse = |one: CostCeiling, other: CostCeiling| CostCeiling {
         hold: one.hold.max(other.hold),

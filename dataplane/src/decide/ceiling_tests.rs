@@ -1,4 +1,4 @@
-//! Laws of ceilings: what is not in a body counts, and no report costs more than was set aside.
+//! Laws of ceilings: use that is not in the body counts, and no report costs more than was reserved.
 
 use proptest::prelude::*;
 use proxyxai_contract::{bill::BilledUsage, money::Multiplier, tokens::TokenUsage};
@@ -19,7 +19,7 @@ const ASSUMED: Assumed = Assumed {
 
 #[test]
 fn the_dearest_of_several_models_is_covered_and_any_may_exceed_it() {
-    // The answer's most tokens are as many as its price has nano-dollars.
+    // As many output tokens as its price has nano-dollars.
     let of = |hold: i64, open| CostCeiling {
         hold: nanos(hold),
         open,
@@ -241,7 +241,7 @@ fn an_answer_without_a_bound_is_open() {
 }
 
 proptest! {
-    /// A provider may report as much as the model can do in each pass, of whatever kind, and a fee for each use.
+    /// A provider may report as much as the model can do in each pass, of any kind, and a fee for each use.
     #[test]
     fn no_report_costs_more_than_was_set_aside(
         cued in prop::sample::select(vec!["previous_response_id", "conversation", "image_url"]),

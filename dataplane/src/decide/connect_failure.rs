@@ -1,26 +1,26 @@
-//! Why there is no connection to a provider: what each cause is called, and whether waiting is of any use.
+//! Why there is no connection to a provider: the name of each cause, and whether a retry can help.
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectFailure {
-    /// The host's name has no address.
+    /// The host name has no address.
     Name,
-    /// It may not be connected to.
+    /// The address is not permitted.
     Forbidden,
-    /// Nothing listens there.
+    /// The host refused the connection.
     Refused,
-    /// The certificate is not the host's, or nobody's who is trusted.
+    /// The certificate is not for the host, or not from a trusted authority.
     Certificate,
-    /// There was no agreement on TLS.
+    /// The TLS handshake failed.
     Tls,
-    /// Nothing came of it in time.
+    /// It timed out.
     Timeout,
-    /// The network has no way there, or something else.
+    /// There is no route to the network, or another error.
     Network,
 }
 
 impl ConnectFailure {
-    /// For logs.
+    /// The word for logs.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Name => "DNS",
@@ -32,7 +32,7 @@ impl ConnectFailure {
         }
     }
 
-    /// For root, who knows the host. Nobody else is told it.
+    /// The message for root, who knows the host. No other caller sees it.
     pub(crate) fn about(self, host: &str) -> String {
         match self {
             Self::Name => format!("DNS has no address for {host}"),
@@ -47,7 +47,7 @@ impl ConnectFailure {
         }
     }
 
-    /// Whether it lies in how the host is called, so that no call should wait for another try.
+    /// Whether the host is misconfigured, so that calls should not wait for a retry.
     pub(crate) const fn is_lasting(self) -> bool {
         match self {
             Self::Name | Self::Forbidden | Self::Certificate => true,

@@ -1,5 +1,5 @@
-//! One window of one account as one data plane counts it: what it was granted, what it has spent, what
-//! calls under way hold. Knows one period at a time and never goes back to an earlier one.
+//! One rate limit window of one account on one data plane: units that were granted, spent, and held by in-flight calls.
+//! It knows one period at a time and never goes back to an earlier one.
 
 use proxyxai_contract::{
     clock::{Millis, Period, WindowLength, Zone},
@@ -7,12 +7,12 @@ use proxyxai_contract::{
     window::{LimitWindow, WindowAsk, WindowGrant, WindowKey},
 };
 
-/// What is asked for at a time is this share of the limit: little enough that what a restart loses is
-/// not missed, and that others get some.
+/// Share of the limit that is requested at a time: little enough that what a restart loses does not matter, and that
+/// other data planes get some.
 const SLICE_SHARE: u64 = 8;
-/// Small limits are not asked for one by one.
+/// Smallest slice, so that small limits are not requested unit by unit.
 const SLICE_MIN: u64 = 4;
-/// With less than this share of a slice left, the next is asked for.
+/// With less than this share of a slice left, the next one is requested.
 const LOW_SHARE: u64 = 4;
 
 /// Whether a call fits.
@@ -30,24 +30,24 @@ pub(crate) enum Fit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Counter {
     period: Period,
-    /// Granted to this data plane, and what it told to have spent beyond that.
+    /// Granted to this data plane, plus what it reported to have spent beyond that.
     leased: u64,
     /// Spent here.
     used: u64,
-    /// Kept for calls under way.
+    /// Held for in-flight calls.
     held: u64,
-    /// Granted to all data planes, as control said last; none before its first word.
+    /// Granted to all data planes, by control's last reply; `None` before the first.
     total: Option<u64>,
-    /// What calls wait for.
+    /// Units that calls wait for.
     demand: u64,
-    /// Whether the next slice is wanted ahead of need.
+    /// Whether to request the next slice ahead of need.
     low: bool,
-    /// The ask under way: what it told as overspent.
+    /// The ask in flight, with the overspent units that it reported.
     asked: Option<u64>,
 }
 
 impl Counter {
-    /// Nothing spent in the period that contains this moment.
+    /// A counter of the period that contains `now`, with nothing spent.
     pub(crate) fn new(span: WindowLength, zone: &Zone, now: Millis) -> Self {
         Self {
             period: zone.period(span, now),
@@ -61,8 +61,8 @@ impl Counter {
         }
     }
 
-    /// Begins a new period when this one is over. A clock that steps back stays in the one begun, so
-    /// that it brings no second allowance.
+    /// Begins a new period once this one is over. If the clock steps back, the current period stays, so that there is
+    /// no second allowance.
     pub(crate) fn roll(&mut self, span: WindowLength, zone: &Zone, now: Millis) {
         if now >= self.period.end {
             *self = Self::new(span, zone, now);
@@ -74,7 +74,7 @@ impl Counter {
         self.period
     }
 
-    /// Whether it can be forgotten.
+    /// Whether it can be dropped.
     pub(crate) fn is_over(&self, now: Millis) -> bool {
         now >= self.period.end && self.held == 0
     }
@@ -88,19 +88,19 @@ impl Counter {
             .saturating_sub(self.held)
     }
 
-    /// What may be spent without asking.
+    /// Units that can be spent without asking.
     fn free(&self, limit: u64) -> u64 {
         let leased = self.leased.saturating_sub(self.used);
         leased.saturating_sub(self.held).min(self.left(limit))
     }
 
-    /// Whether control may have more.
+    /// Whether control may have more units.
     fn may_ask(&self, limit: u64) -> bool {
         limit > 0 && self.total.is_none_or(|total| total < limit)
     }
 
-    /// Whether a call of so many units fits. When no more can be had, one unit is enough: what a call
-    /// uses beyond it is known at its end only.
+    /// Whether a call of this many units fits. If no more can be had, one unit is enough: use beyond it is known only
+    /// at the call's end.
     pub(crate) fn fit(&self, limit: u64, units: u64) -> Fit {
         let free = self.free(limit);
         if free >= units.max(1) {
@@ -114,7 +114,7 @@ impl Counter {
         }
     }
 
-    /// A call waits for so many units.
+    /// A call waits for this many units.
     pub(crate) fn want(&mut self, limit: u64, units: u64) {
         let missing = units.max(1).saturating_sub(self.free(limit));
         self.demand = self.demand.saturating_add(missing);
@@ -126,7 +126,7 @@ impl Counter {
         self.watch_level(limit);
     }
 
-    /// Keeps units for a call.
+    /// Holds units for a call.
     pub(crate) fn hold(&mut self, limit: u64, units: u64) {
         self.held = self.held.saturating_add(units);
         self.watch_level(limit);
@@ -136,12 +136,12 @@ impl Counter {
         self.low = self.may_ask(limit) && self.free(limit) < slice(limit) / LOW_SHARE;
     }
 
-    /// Gives back a unit of a call that did not take place.
+    /// Returns a unit of a call that did not take place.
     pub(crate) fn give_back(&mut self) {
         self.used = self.used.saturating_sub(1);
     }
 
-    /// A call ended: what it held is replaced by what it used.
+    /// A call ended: replaces the units it held by those it used.
     pub(crate) fn settle(&mut self, held: u64, used: u64) {
         self.held = self.held.saturating_sub(held);
         self.used = self.used.saturating_add(used);
@@ -152,7 +152,7 @@ impl Counter {
         (self.demand > 0 || self.low) && self.asked.is_none()
     }
 
-    /// The next ask, if there is something to ask for and no ask under way.
+    /// The next ask, if there is something to ask for and no ask in flight.
     pub(crate) fn ask(
         &mut self,
         payer: PayerId,
@@ -182,7 +182,7 @@ impl Counter {
         })
     }
 
-    /// Control has answered. A grant of another period is of no use.
+    /// Applies control's grant. A grant for another period is ignored.
     pub(crate) fn granted(&mut self, grant: &WindowGrant) {
         if grant.key.start != self.period.start {
             return;
@@ -193,7 +193,7 @@ impl Counter {
             .saturating_add(told)
             .saturating_add(grant.granted);
         self.total = Some(grant.total);
-        // Whoever waits looks again and says so again.
+        // A waiting call checks again and repeats its demand.
         self.demand = 0;
     }
 

@@ -1,4 +1,4 @@
-//! What a call is: an endpoint of the register, or one that the operator has opened. Anything else is refused.
+//! The endpoint of a call: one of the register, or one that the operator has opened. Any other is refused.
 
 use http::Method;
 use proxyxai_contract::{
@@ -12,10 +12,10 @@ use crate::formats::endpoint::{BillingRule, Endpoint, EndpointMatch};
 
 /// Why an unknown endpoint is not relayed.
 const UNKNOWN: &str = "the gateway does not know what it costs";
-/// Why work that is done after its call is not.
+/// Why work that ends after its call is not relayed.
 const LATER: &str = "it ends after the call, which is over before anything was used";
 
-/// How a call is let through.
+/// Why a call may pass.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AllowedEndpoint<'a> {
     /// It is a row of the register.
@@ -25,7 +25,7 @@ pub(crate) enum AllowedEndpoint<'a> {
 }
 
 impl AllowedEndpoint<'_> {
-    /// Whether its request names a model, which it is paid by.
+    /// Whether its request names a model, by which it is priced.
     pub(crate) const fn takes_model(self) -> bool {
         match self {
             Self::Row(row) => row.takes_model(),
@@ -41,7 +41,7 @@ impl AllowedEndpoint<'_> {
         }
     }
 
-    /// Whether those stand in a file that it names.
+    /// Whether those calls are in a file that it names.
     pub(crate) const fn takes_file(self) -> bool {
         match self {
             Self::Row(row) => row.takes_file(),
@@ -49,7 +49,7 @@ impl AllowedEndpoint<'_> {
         }
     }
 
-    /// What each call costs, where that is fixed and not nothing.
+    /// What each call costs, if that is fixed and not zero.
     pub(crate) fn fixed_price(self) -> Option<Box<ModelPrice>> {
         match self {
             Self::Opened(opened) if !opened.is_free() => Some(Box::new(opened.price.clone())),
@@ -58,10 +58,10 @@ impl AllowedEndpoint<'_> {
     }
 }
 
-/// Finds the way of a call. `path` is as a provider would be asked.
+/// Finds the endpoint of a call. `path` is the path for the upstream.
 ///
 /// # Errors
-/// When there is none.
+/// Errors if the endpoint is not open.
 pub(crate) fn allow<'a>(
     (method, path): (&Method, &str),
     found: EndpointMatch,
@@ -84,22 +84,22 @@ pub(crate) fn allow<'a>(
         .ok_or_else(|| not_open(method, path, Some(why)))
 }
 
-/// How work that is done after its call is paid for.
+/// How work that ends after its call is charged.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DeferredWork {
     /// There is none.
     No,
-    /// What it may cost stays set aside until it is known what it did.
+    /// The most that it can cost stays reserved until its use is known.
     Held,
     /// At the operator's price, with the call.
     Fixed(Option<Box<ModelPrice>>),
 }
 
-/// Lets work through that is done after its call: where it can be found out later what it came to, or the operator has
-/// opened it by name, at a price of his.
+/// Permits work that ends after its call if its result can be looked up later, or if the operator opened it by name
+/// with a price.
 ///
 /// # Errors
-/// When it is not open.
+/// Errors if it is not permitted.
 pub(crate) fn deferred_work(
     (method, path): (&Method, &str),
     found: EndpointMatch,
@@ -124,7 +124,7 @@ pub(crate) fn deferred_work(
     }
 }
 
-/// What of the operator's list opens a path to an account.
+/// The operator's entry that opens a path to an account.
 fn opened<'a>(
     (method, path): (&Method, &str),
     chain: &[&AccountConfig],
@@ -199,7 +199,7 @@ mod tests {
             settings
         };
         let asked = |path, entry| ask(path, Some("background"), &with(entry));
-        // What is opened without a price need not be free for that.
+        // An entry without a price does not make the call free.
         assert_eq!(asked("/v1/responses", "* /v1/*"), Ok(DeferredWork::Held));
         assert_eq!(
             asked("/v1/messages", "* /v1/*"),

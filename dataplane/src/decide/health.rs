@@ -1,5 +1,5 @@
-//! The health of a key, or of a key for one model: how long it sleeps, when a refused one is asked
-//! again, and when it is given up. Values in, values out; who keeps them and how is the caller's.
+//! The health of a key, as a whole or for one model: how long it sleeps, when a refused one is asked again, and when it
+//! is given up. Pure; the caller stores the state.
 
 use proxyxai_contract::{clock::Millis, snapshot::HealthState};
 
@@ -7,14 +7,14 @@ const SLEEP_FIRST_MS: i64 = 1000;
 const SLEEP_MAX_MS: i64 = 60_000;
 const QUARANTINE_FIRST_MS: i64 = 10 * 60_000;
 const QUARANTINE_MAX_MS: i64 = 2 * 60 * 60_000;
-/// A key that has been refused for a day will not be accepted by itself.
+/// A key that has been refused for a day will not recover by itself.
 const REFUSED_MAX_MS: i64 = 24 * 60 * 60_000;
-/// A key that comes back grows into its share for this long.
+/// A key that comes back grows to its full share over this time.
 const SLOW_START_MS: i64 = 10_000;
-/// Fewer refused keys than this are no storm, however few keys there are.
+/// Fewer refused keys than this are no storm, even if there are few keys.
 const STORM_KEYS_MIN: usize = 3;
 
-/// What has happened to a key since it last answered.
+/// A key's failures since it last answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Backoff {
     state: HealthState,
@@ -32,7 +32,7 @@ impl Backoff {
         refused_since: None,
     };
 
-    /// As the contract has it.
+    /// As a state of the contract.
     pub(crate) const fn state(self) -> HealthState {
         self.state
     }
@@ -46,14 +46,14 @@ impl Backoff {
         }
     }
 
-    /// After a 5xx, a 429 or a transport failure: rests for as long as the provider said, else twice as
-    /// long as the last time. Failures of calls that were under way when it fell asleep do not add up,
-    /// and neither quarantine nor disablement is cut short.
+    /// Applies a 5xx, a 429 or a transport failure: the key sleeps as long as the provider said, else twice as long as
+    /// the last time. Failures of calls from before it fell asleep do not add up, and neither quarantine nor
+    /// disablement is shortened.
     #[must_use]
     pub(crate) fn slept(self, now: Millis, hint_ms: Option<i64>) -> Self {
         let asleep_until = match self.state {
             HealthState::Quarantined { until } if until <= now => {
-                // It was being asked again, and this answer says nothing about the key.
+                // It was being asked again, and this failure says nothing about the key.
                 let until = now.plus(SLEEP_MAX_MS);
                 return Self {
                     state: HealthState::Quarantined { until },
@@ -81,8 +81,8 @@ impl Backoff {
         }
     }
 
-    /// After a refusal of the key itself: out of rotation, asked again after 10 minutes, then after
-    /// twice as long up to 2 hours; given up after 24 hours of refusals.
+    /// Applies a refusal of the key itself. The key is quarantined and asked again after 10 minutes, then after twice
+    /// as long up to 2 hours; it is disabled after 24 hours of refusals.
     #[must_use]
     pub(crate) fn refused(self, now: Millis) -> Self {
         let since = self.refused_since.unwrap_or(now);
@@ -93,7 +93,7 @@ impl Backoff {
                 refused_since: Some(since),
                 ..self
             },
-            // The refusals of calls that were under way together count once.
+            // The refusals of calls in flight at once count only once.
             HealthState::Quarantined { until } if until > now => self,
             HealthState::Quarantined { .. } => Self::quarantined(now, since, self.step),
             HealthState::Ready => Self::quarantined(now, since, 0),
@@ -105,8 +105,8 @@ impl Backoff {
         }
     }
 
-    /// What another data plane learnt. A refusal weighs more than a sleep, the longer sleep more than
-    /// the shorter one, and an answer wipes everything out.
+    /// Applies what another data plane learnt. A refusal outweighs a sleep, a longer sleep a shorter one, and a success
+    /// clears everything.
     #[must_use]
     pub(crate) fn learnt(self, told: HealthState, now: Millis) -> Self {
         match (told, self.state) {
@@ -164,16 +164,15 @@ impl Default for Backoff {
     }
 }
 
-/// How much of its share a key gets that has come back, in thousandths: a tenth at once, all of it after
-/// ten seconds.
+/// The share of a key that has come back, in thousandths: a tenth at once, all of it after ten seconds.
 pub(crate) fn slow_start(back: Millis, now: Millis) -> u32 {
     let elapsed = now.since(back).clamp(0, SLOW_START_MS);
     let grown = 100 + 900 * elapsed / SLOW_START_MS;
     u32::try_from(grown).unwrap_or_default()
 }
 
-/// Whether so many keys of a provider were refused within a minute that the fault is hardly theirs:
-/// more than half of them, and at least three. Such keys should sleep instead.
+/// Whether so many keys of a provider were refused within a minute that they are hardly at fault: more than half of
+/// them, and at least three. Such keys should sleep instead.
 pub(crate) const fn storm(refused_in_last_minute: usize, keys_of_provider: usize) -> bool {
     refused_in_last_minute >= STORM_KEYS_MIN && refused_in_last_minute > keys_of_provider / 2
 }

@@ -1,5 +1,5 @@
-//! When a second key is asked for a call that the first has not begun to answer: after the 95th
-//! percentile of the time to first byte, so that about one call in twenty is asked for twice.
+//! When to hedge a call whose first key has not begun to respond: after the 95th percentile of the time to first byte,
+//! so that about one call in twenty is asked twice.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use std::time::Duration;
 /// minutes.
 const BUCKETS: usize = 64;
 const RATIO: f64 = 1.25;
-/// Fewer answers than this say nothing of the slowest in twenty.
+/// With fewer responses than this, the slowest in twenty are unknown.
 const ANSWERS_MIN: u16 = 40;
-/// At so many answers all counts are halved, so that what was long ago fades.
+/// At this many responses all counts are halved, so that old ones fade.
 const ANSWERS_MAX: u16 = 1000;
-/// One in so many is slow.
+/// One response in this many is slow.
 const SLOW_OF: u16 = 20;
 
-/// How long answers took to begin, lately.
+/// Histogram of recent times to first byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LatencyHistogram {
     counts: [u16; BUCKETS],
@@ -31,7 +31,7 @@ impl Default for LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    /// An answer began after this long. One that was asked for twice counts from the first asking.
+    /// A response began after this time. A hedged call counts from its first attempt.
     pub(crate) fn observe(&mut self, first_byte: Duration) {
         if self.answers >= ANSWERS_MAX {
             self.counts.iter_mut().for_each(|count| *count /= 2);
@@ -44,7 +44,7 @@ impl LatencyHistogram {
         }
     }
 
-    /// After how long an answer is slow; none while too little is known.
+    /// After how long a response is slow; `None` while too little is known.
     pub(crate) fn slow(&self) -> Option<Duration> {
         if self.answers < ANSWERS_MIN {
             return None;
@@ -58,7 +58,7 @@ impl LatencyHistogram {
     }
 }
 
-/// Where a bucket ends.
+/// Upper bound of a bucket.
 fn end(at: usize) -> Duration {
     let at = i32::try_from(at).unwrap_or(i32::MAX);
     Duration::from_secs_f64(0.001 * RATIO.powi(at))
@@ -104,7 +104,7 @@ mod tests {
             let slow = waits.slow().unwrap().as_millis();
             let beyond = |limit: u128| millis.iter().filter(|ms| u128::from(**ms) > limit).count();
             prop_assert!(beyond(slow) * 20 <= millis.len());
-            // A bucket less would be too early.
+            // One bucket less would be too early.
             prop_assert!(beyond(slow * 4 / 5 - 1) * 20 > millis.len() || slow == 1);
         }
     }

@@ -1,15 +1,15 @@
-//! What a model wrote that nobody saw, when a call ended before its provider told: plausible by the time in which
-//! nothing came, for models that think before they speak and for answers that come as a whole.
+//! Estimates what a model wrote unseen when a call ended before its provider reported usage. It goes by the time
+//! without output, for models that reason before they write and for responses that come as a whole.
 
 use std::time::Duration;
 
-/// About what large models that reason write in a second. A slower one costs less than is charged, a faster one more; whoever
-/// wants the exact count waits for it, or has it read.
+/// About what large reasoning models write in a second. A slower model costs less than is charged, a faster one more.
+/// For an exact count the client has to wait, or the response has to be read on.
 const TOKENS_PER_SECOND: u64 = 100;
-/// Less is the way to the provider and back, and its queue.
+/// Shorter silences are the way to the provider and back, and its queue.
 const SILENCE_MIN: Duration = Duration::from_secs(1);
 
-/// The part of a silence in which the model was at work.
+/// The part of a silence in which the model worked.
 pub(crate) fn silence(time: Duration) -> Duration {
     if time < SILENCE_MIN {
         Duration::ZERO
@@ -18,7 +18,7 @@ pub(crate) fn silence(time: Duration) -> Duration {
     }
 }
 
-/// Tokens that were written in so long a silence, of so many that the answer may have beside those that were seen.
+/// Tokens written during a silence: at most `most`, less the `seen` ones.
 pub(crate) fn tokens(silence: Duration, most: u64, seen: u64) -> u64 {
     let millis = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
     let written = millis.saturating_mul(TOKENS_PER_SECOND) / 1000;

@@ -1,15 +1,15 @@
-//! Credit on the data plane: how much more to ask control for, and how the size of slices follows the pace of spending.
+//! Sizes of credit leases: how much more to request from control, and how slices follow the rate of spending.
 
 use proxyxai_contract::money::Money;
 
 /// A first slice covers this many calls like the one that needs it.
 const SLICE_CALLS: i64 = 16;
-/// A slice that lasted less than this was too small, one that lasted longer than the other too large.
+/// A slice that lasted less than this was too small; one that lasted longer than `SLICE_LONG_MS`, too large.
 const SLICE_SHORT_MS: i64 = 5_000;
 const SLICE_LONG_MS: i64 = 60_000;
 const SLICE_FACTOR: i64 = 4;
 
-/// What an account has on lease here, and what waits for more.
+/// An account's credit on lease here, and the calls that wait for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     /// On lease, neither held nor spent; negative when calls cost more than they held.
@@ -18,16 +18,16 @@ pub(crate) struct Position {
     pub(crate) least: Option<Money>,
     /// What all waiting calls need together.
     pub(crate) waiting: Money,
-    /// What to have on hand.
+    /// Target for the free credit.
     pub(crate) slice: Money,
-    /// Whether somebody else needs what is not used here.
+    /// Whether another data plane needs what is unused here.
     pub(crate) recalled: bool,
 }
 
-/// A change of the lease to ask for.
+/// A change of the lease to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeaseChange {
-    /// Positive for more, negative to give back.
+    /// Positive to get more, negative to return some.
     pub(crate) change: Money,
     /// The part without which no waiting call can begin.
     pub(crate) need: Money,
@@ -66,7 +66,7 @@ pub(crate) fn lease_change(position: &Position) -> Option<LeaseChange> {
     None
 }
 
-/// The next slice, after one that lasted this long.
+/// The next slice, after the last one lasted this long.
 pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
     let floor = need.nanos().saturating_mul(SLICE_CALLS);
     let next = if lasted_ms < SLICE_SHORT_MS {
@@ -168,7 +168,7 @@ mod tests {
             };
             if let Some(LeaseChange { change, need }) = lease_change(&position) {
                 prop_assert!(need <= change.max(Money::ZERO));
-                // What is given back was free.
+                // What is returned was free.
                 prop_assert!(change.nanos() + free.max(0) >= 0);
                 if let Some(least) = least.filter(|_| !change.is_negative()) {
                     prop_assert!(change.nanos() + free >= least);

@@ -1,5 +1,5 @@
-//! Windows over calls and tokens: whether a call fits into what its account, and those above it, have left of
-//! them. Which limits are in force is in `in_force`. Windows come last of all reasons to refuse a call.
+//! Rate limit windows: whether a call fits into what its account, and those above it, have left. `in_force` decides
+//! which limits apply. Windows are the last of all reasons to refuse a call.
 
 mod in_force;
 
@@ -16,19 +16,19 @@ use super::{
     refusal::{FullWindow, Refusal},
 };
 
-/// With more counters than this, those that are over are dropped.
+/// With more counters than this, those of past periods are dropped.
 const COUNTERS_KEPT: usize = 64;
 
-/// What is left of a limit, for those who are told.
+/// What is left of a limit, for response headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WindowStatus {
     pub(crate) limit: u64,
     pub(crate) left: u64,
-    /// Until the window ends.
+    /// Time until the window ends.
     pub(crate) reset_ms: i64,
 }
 
-/// The scarcest window of either kind.
+/// The scarcest window of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RemainingLimits {
     pub(crate) requests: Option<WindowStatus>,
@@ -50,18 +50,18 @@ impl RemainingLimits {
     }
 }
 
-/// What a call took of one counter.
+/// What a call took from one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CountedUnits {
-    /// Which of the places it is counted at.
+    /// Index of the place at which it is counted.
     place: usize,
     counter: u64,
     start: Millis,
-    /// Tokens it holds; none for a window of requests.
+    /// Tokens that it holds; `None` for a window of requests.
     held: Option<u64>,
 }
 
-/// The answer to a call.
+/// The decision on a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum WindowDecision {
     /// It fits and is counted.
@@ -78,19 +78,19 @@ pub(crate) enum WindowDecision {
 /// The counters of an account, and the limits that a call has there.
 pub(crate) type LimitScope<'a, 'l> = (&'a mut WindowCounters, &'l [EffectiveLimit<'l>]);
 
-/// What was found out about a call.
+/// The result of checking a call.
 #[derive(Default)]
 struct LimitCheck<'a> {
-    /// For each limit that counts: its place, and its slot there.
+    /// Each limit that applies, with its place and its slot there.
     found: Vec<(&'a EffectiveLimit<'a>, usize, usize)>,
     wait: bool,
-    /// The limit that has nothing left for the longest.
+    /// The exhausted limit whose window ends last.
     refused: Option<(&'a EffectiveLimit<'a>, Millis)>,
 }
 
-/// Counts a call at all its places, if all its windows have room: one unit of each window of requests, and these
-/// tokens, which are a guess, of each window of tokens. Without tokens those are not looked at. What is counted is
-/// counted everywhere or nowhere.
+/// Counts a call at all its places, if all its windows have room: one unit in each window of requests, and the
+/// estimated tokens in each window of tokens. Without tokens, the latter are not checked. The call is counted
+/// everywhere or nowhere.
 pub(crate) fn admit(
     places: &mut [LimitScope<'_, '_>],
     tokens: Option<u64>,
@@ -125,7 +125,7 @@ pub(crate) fn admit(
     WindowDecision::Admitted { taken, left }
 }
 
-/// What is left of limits whose slots are known.
+/// What is left of limits with known slots.
 fn left(
     places: &[LimitScope<'_, '_>],
     found: &[(&EffectiveLimit<'_>, usize, usize)],
@@ -168,7 +168,7 @@ struct CounterSlot {
 }
 
 impl WindowCounters {
-    /// Nothing is counted yet.
+    /// Counters with nothing counted.
     pub(crate) fn new(payer: impl Into<PayerId>) -> Self {
         Self {
             payer: payer.into(),
@@ -203,7 +203,7 @@ impl WindowCounters {
                 }
                 Fit::No => {
                     let end = counter.period().end;
-                    // Another try makes sense only when the last of them is over.
+                    // A retry makes sense only when the last of them is over.
                     if look.refused.is_none_or(|(_, latest)| end > latest) {
                         look.refused = Some((limit, end));
                     }
@@ -212,7 +212,7 @@ impl WindowCounters {
         }
     }
 
-    /// A call ended after so many tokens.
+    /// A call ended and used this many tokens.
     pub(crate) fn settle<'t>(
         &mut self,
         taken: impl IntoIterator<Item = &'t CountedUnits>,
@@ -233,8 +233,7 @@ impl WindowCounters {
         });
     }
 
-    /// What is counted belongs to the window in which the call was let in; one that is over keeps no
-    /// count.
+    /// A call counts in the window in which it was admitted; a past window keeps no count.
     fn each<'t>(
         &mut self,
         taken: impl IntoIterator<Item = &'t CountedUnits>,
@@ -259,7 +258,7 @@ impl WindowCounters {
         self.slots.iter().any(|slot| slot.counter.wants())
     }
 
-    /// What control is to be asked for now.
+    /// What to ask control for now.
     pub(crate) fn asks(&mut self) -> Vec<WindowAsk> {
         let payer = self.payer;
         let ask = |slot: &mut CounterSlot| {
@@ -285,7 +284,7 @@ impl WindowCounters {
         }
     }
 
-    /// Where a limit is counted, in the period of this moment.
+    /// The slot in which a limit is counted, in the current period.
     fn slot(&mut self, limit: &EffectiveLimit<'_>, zone: &Zone, now: Millis) -> usize {
         let span = limit.window.span();
         let known = |slot: &CounterSlot| slot.window == limit.window && slot.model == limit.model;
@@ -315,7 +314,7 @@ impl WindowCounters {
 }
 
 impl CountedUnits {
-    /// Which of the places it is counted at.
+    /// Index of the place at which it is counted.
     pub(crate) const fn place(&self) -> usize {
         self.place
     }

@@ -1,25 +1,24 @@
-//! Which key of a level a call gets. The caller says which keys are usable and keeps what a rule has to
-//! remember: who was last, what each has earned, how fast each answers. Keys are named by their place.
+//! Which key of a level a call gets. The caller says which keys are usable and stores the state of each rule: the last
+//! pick, the credit of each key, its latency. Keys are named by index.
 
-/// Draws for a pair of candidates before the keys are simply gone through.
+/// Random draws for a pair of candidates before all keys are tried in order.
 const DRAWS_MAX: u32 = 8;
 
-/// The first usable key after the last picked one, going round once; none when no key is usable.
-/// Whoever picks stores the answer as the next `last`, so that a key next to a sleeping one does not get
-/// that one's share as well.
+/// The first usable key after the last pick, in one round; `None` if no key is usable. The caller stores the result as
+/// the next `last`, so that the neighbour of a sleeping key does not get that one's share as well.
 pub(crate) fn next(last: usize, keys: usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
     around(last, keys).find(|at| usable(*at))
 }
 
-/// Who is picked by weight, and what it pays for that.
+/// A pick by weight, and what the key pays for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WeightedPick {
     pub(crate) at: usize,
     pub(crate) pays: i64,
 }
 
-/// Smooth weighted round robin: each usable key earns its weight, and the richest is picked and pays what
-/// all of them earned. `earn` adds a key's weight to its credit and tells both.
+/// Smooth weighted round robin: each usable key earns its weight, and the richest is picked and pays what all earned.
+/// `earn` adds a key's weight to its credit and returns both.
 pub(crate) fn weighted(
     keys: usize,
     usable: impl Fn(usize) -> bool,
@@ -37,7 +36,7 @@ pub(crate) fn weighted(
     richest.map(|(at, _)| WeightedPick { at, pays })
 }
 
-/// The usable key with the fewest calls under way; among equals the first after the last picked one.
+/// The usable key with the fewest in-flight calls; of equal ones, the first after the last pick.
 pub(crate) fn least_busy(
     last: usize,
     keys: usize,
@@ -49,8 +48,8 @@ pub(crate) fn least_busy(
         .min_by_key(|at| busy(*at))
 }
 
-/// The cheaper one of two usable keys drawn at random, so that no key is everybody's favourite at the
-/// same moment and a slow one is still met now and then.
+/// The cheaper of two random usable keys. So no key gets all calls at the same moment, and a slow one is still tried
+/// now and then.
 pub(crate) fn two_choices(
     keys: usize,
     usable: impl Fn(usize) -> bool,
@@ -73,7 +72,7 @@ pub(crate) fn two_choices(
     Some(if closer { one } else { other })
 }
 
-/// All places, beginning after the last one.
+/// All indices, beginning after the last pick.
 fn around(last: usize, keys: usize) -> impl Iterator<Item = usize> {
     let first = last
         .checked_add(1)

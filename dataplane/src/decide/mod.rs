@@ -1,6 +1,6 @@
-//! Decisions: whether a call is let in, which key it gets, when it is tried again. Where it goes is in the
-//! contract's `plan`, since control explains it. Pure:
-//! values, the moment and a random number in, an answer out; the relay obeys.
+//! Decisions: whether a call is admitted, which key it gets, when it is retried. Routing is in the contract's `plan`,
+//! because control explains it. All of it is pure: values, the time and a random number in, a decision out; the relay
+//! carries it out.
 
 pub(crate) mod address;
 pub(crate) mod admit;

@@ -1,4 +1,4 @@
-//! Which objects a call may refer to, and the key that it has to go to for them.
+//! Which objects a call may refer to, and the key that it must use for them.
 
 use proxyxai_contract::{
     id::{AccountId, KeyId},
@@ -12,16 +12,15 @@ use super::refusal::Refusal;
 pub(crate) struct ObjectReference<'a> {
     pub(crate) kind: ObjectKind,
     pub(crate) id: &'a str,
-    /// Whether the path names it, and not the body.
+    /// Whether it is in the path, not in the body.
     pub(crate) by_path: bool,
 }
 
-/// Finds the object of each reference among those that there are. Whose they are is told by the chain of accounts from
-/// the owner up. One that is not the caller's is like one that never was. What root names in a body and nobody here
-/// has made is the operator's own.
+/// Finds the object of each reference. The chain of accounts from the owner up decides access. An object of another
+/// account is treated like one that never existed. An unknown object that root names in a body is the operator's own.
 ///
 /// # Errors
-/// When one is not the caller's, or they belong to different keys.
+/// Errors if an object is not the caller's, or they belong to different keys.
 pub(crate) fn objects<'o>(
     caller: AccountId,
     named: &[ObjectReference<'_>],
@@ -35,7 +34,7 @@ pub(crate) fn objects<'o>(
             .copied()
             .filter(|one| one.id == *id && one.kind == *kind);
         let mine = mine.filter(|one| one.account == caller || is_above(one.account));
-        // On the key that the others are on, if there is one there.
+        // Prefer an object on the key of the others.
         let mine =
             mine.min_by_key(|one| (key.is_some_and(|key| key != one.key), one.account != caller));
         let Some(one) = mine else {

@@ -1,25 +1,25 @@
-//! How fast a key answers: a moving average of its time to first byte that jumps to a peak at once and
-//! falls slowly, so that a key that has become slow is left alone after one call and asked again later.
+//! The latency of a key: a moving average of its time to first byte that rises to a peak at once and falls slowly. So a
+//! key that has become slow is avoided after one call and tried again later.
 
 use std::time::Duration;
 
 use proxyxai_contract::clock::Millis;
 
-/// After this long without an answer a peak counts for about a third.
+/// After this long without a response, a peak counts for about a third.
 const MEMORY_MS: f64 = 10_000.0;
-/// What a call under way costs on a key that has not answered yet, in seconds: it is tried when idle and
-/// not flooded.
+/// Cost of an in-flight call on a key that has not responded yet, in seconds: the key is tried when idle, and not
+/// flooded.
 const UNKNOWN: f64 = 1.0;
 
-/// The average as of the last answer.
+/// The average at the last response.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct PeakEwma {
-    /// None before the first answer.
+    /// `None` before the first response.
     last: Option<(f64, Millis)>,
 }
 
 impl PeakEwma {
-    /// After an answer whose first byte took this long.
+    /// Adds a response whose first byte took this long.
     #[must_use]
     pub(crate) fn observe(self, first_byte: Duration, now: Millis) -> Self {
         let fresh = first_byte.as_secs_f64();
@@ -35,8 +35,8 @@ impl PeakEwma {
         }
     }
 
-    /// What one more call costs on a key with so many under way; comparable between keys. The time since
-    /// its last answer speaks for a key.
+    /// The cost of one more call on a key with this many in flight, comparable between keys. The longer since its last
+    /// response, the lower.
     pub(crate) fn cost(self, under_way: u32, now: Millis) -> f64 {
         let under_way = f64::from(under_way);
         match self.last {
@@ -46,7 +46,7 @@ impl PeakEwma {
     }
 }
 
-/// How much of an old average counts.
+/// The weight of an old average.
 fn kept(at: Millis, now: Millis) -> f64 {
     let elapsed = u32::try_from(now.since(at).max(0)).unwrap_or(u32::MAX);
     (-f64::from(elapsed) / MEMORY_MS).exp()

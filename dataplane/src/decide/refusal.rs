@@ -1,5 +1,4 @@
-//! Refusals of our own: what each is in status, code and words. Refusals of providers are judged
-//! elsewhere.
+//! Refusals by the gateway: status, code and message of each. Refusals by providers are judged elsewhere.
 
 pub(crate) mod key;
 
@@ -12,12 +11,12 @@ use super::limit::RemainingLimits;
 const NO_UPGRADE: &str =
     "WebSockets are not served here; make the call as an ordinary HTTP request";
 
-/// Why a call is refused. Accounts are named as their owners know them.
+/// Why a call is refused. Accounts go by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// No key, or one that nobody has.
+    /// No key, or an unknown one.
     Unauthenticated,
-    /// Something against a further client key.
+    /// A reason about a further client key.
     Key(key::KeyRefusal),
     /// The account, or one above it, is suspended.
     Suspended {
@@ -33,19 +32,19 @@ pub(crate) enum Refusal {
     },
     /// The path is not in a list.
     ResourceNotAllowed {
-        /// Whose list it is; none for the system's.
+        /// The account whose list it is; `None` for the system's.
         account: Option<String>,
-        /// As it would be asked for upstream.
+        /// The path for the upstream.
         path: String,
     },
     /// The model is not in the account's list.
     ModelNotAllowed {
         /// Whose list it is.
         account: String,
-        /// As asked for.
+        /// As the call names it.
         model: String,
     },
-    /// The endpoint is paid by the model, and the call names none, so the provider would choose.
+    /// The endpoint is priced by the model, and the call names none, so the provider would choose.
     ModelMissing,
     /// The level that serves the model is not in the account's list.
     LevelNotAllowed {
@@ -56,23 +55,23 @@ pub(crate) enum Refusal {
     },
     /// The model has no price, and such models are refused.
     Unpriced {
-        /// As it would be billed.
+        /// As it would be charged.
         model: String,
     },
     /// The balance is below what a call needs.
     InsufficientBalance {
-        /// Who would pay.
+        /// The account that would pay.
         account: String,
-        /// What is left.
+        /// Its balance.
         balance: Money,
         /// What a call needs.
         minimum: Money,
     },
-    /// The balance does not cover what the call may cost.
+    /// The balance does not cover the most that the call can cost.
     NotCovered {
-        /// Who would pay.
+        /// The account that would pay.
         account: String,
-        /// What is left.
+        /// Its balance.
         balance: Money,
         /// The most the call can cost.
         ceiling: Money,
@@ -81,12 +80,12 @@ pub(crate) enum Refusal {
     CostAbove {
         /// The most the call can cost.
         ceiling: Money,
-        /// Whether it may cost more, for nobody has bounded all of it.
+        /// Whether it may cost even more, because not all of it is bounded.
         open: bool,
         /// What the client wants to pay.
         most: Money,
     },
-    /// The month's charges have reached the limit.
+    /// The month's cost has reached the limit.
     HardLimit {
         /// Whose limit it is.
         account: String,
@@ -94,111 +93,111 @@ pub(crate) enum Refusal {
         limit: Money,
         /// When the next month begins, RFC 3339.
         resets: String,
-        /// Until then.
+        /// Time until then.
         retry_after_ms: i64,
     },
-    /// A window over calls or tokens has nothing left.
+    /// A rate limit window has nothing left.
     RateLimited(Box<FullWindow>),
     /// Every key that could serve the call is rate limited, or at its cap.
     AllRateLimited {
-        /// Until the first of them is back.
+        /// Time until the first of them is back.
         retry_after_ms: i64,
     },
     /// No key could serve the call.
     NoUpstreamKey {
         /// As it would be sent.
         model: String,
-        /// Why one of them was not reached, for root.
+        /// Why one of them could not be reached, for root.
         unreached: Option<String>,
-        /// Until the first sleeping key is back, if there is one.
+        /// Time until the first sleeping key is back, if there is one.
         retry_after_ms: Option<i64>,
     },
-    /// The body is over the cap.
+    /// The body exceeds the limit.
     TooLarge {
-        /// The cap in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     SlowBody,
     /// The call cannot be understood.
     Malformed(String),
-    /// The body is packed in a way that cannot be unpacked here.
+    /// The body is compressed in a way that cannot be decompressed here.
     UnknownCoding(String),
-    /// Nothing is served at this path.
+    /// There is nothing at this path.
     NotFound {
         /// The path.
         path: String,
     },
-    /// It wants to go on as a WebSocket.
+    /// The request asks for a WebSocket.
     NoUpgrade,
     /// An endpoint that is not relayed.
     NotOpen {
         /// Method and path.
         asked: String,
-        /// Why not, unless it is and this is no way to call it.
+        /// Why not; `None` if the path is open, but not for this request.
         why: Option<&'static str>,
     },
-    /// Nothing of this id is the caller's.
+    /// The caller has no object with this id.
     NoSuchObject {
-        /// What it would be.
+        /// The kind of object.
         kind: &'static str,
         /// As it was named.
         id: String,
     },
-    /// Its work is yet to be paid, and what it came to would be gone.
+    /// Its work is not charged yet, and its result would be lost.
     UnderWay {
         /// As it was named.
         id: String,
     },
-    /// The key that an object belongs to is not there any more.
+    /// The key that an object belongs to does not exist any more.
     KeyGone {
         /// As it was named.
         id: String,
     },
-    /// This node takes no calls at the moment.
+    /// This node accepts no calls at the moment.
     Unavailable,
-    /// This node has as much to do as it may; what there is too much of.
+    /// This node is at a limit; which one.
     Busy(&'static str),
-    /// The account has as much under way as it may have at once.
+    /// The account has used its share of this node.
     ShareTaken {
         /// Whose share it is.
         account: String,
-        /// Of what.
+        /// The resource.
         what: &'static str,
     },
-    /// The call has been here before.
+    /// The call passed this node before.
     Loop,
 }
 
-/// A window that has nothing left.
+/// A window with nothing left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FullWindow {
-    /// Whose limit it is; none for the system's limits by model.
+    /// The account whose limit it is; `None` for the system's limits by model.
     pub(crate) account: Option<String>,
     /// The further client key of that account whose limit it is.
     pub(crate) key: Option<String>,
-    /// Which of the six.
+    /// Which of the six windows.
     pub(crate) window: LimitWindow,
     /// The limit.
     pub(crate) limit: u64,
-    /// The model or pattern that the limit is for; empty for all.
+    /// The model or pattern that the limit is for; empty for all models.
     pub(crate) model: String,
     /// When the window ends, RFC 3339.
     pub(crate) resets: String,
-    /// Until then.
+    /// Time until then.
     pub(crate) retry_after_ms: i64,
-    /// What is left, for the headers.
+    /// What is left, for response headers.
     pub(crate) left: RemainingLimits,
 }
 
-/// An id as it may be shown.
+/// An id in a form that may be shown.
 fn shown(id: &str) -> String {
     let shown: String = id.chars().take(100).collect();
     format!("{shown:?}")
 }
 
 impl Refusal {
-    /// Every code there is.
+    /// All codes.
     pub(crate) const CODES: [&str; 19] = [
         "invalid_request",
         "invalid_api_key",
@@ -250,7 +249,7 @@ impl Refusal {
         }
     }
 
-    /// What programs look at.
+    /// The code that programs read.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Key(refusal) => refusal.code(),
@@ -293,7 +292,7 @@ impl Refusal {
         }
     }
 
-    /// What people read.
+    /// The message that people read.
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Unauthenticated => "Unauthorized: the API key is missing or wrong".to_owned(),
@@ -358,7 +357,7 @@ impl Refusal {
         }
     }
 
-    /// The same for refusals that are about a path.
+    /// The messages of refusals about a path.
     fn path_message(&self) -> String {
         match self {
             Self::ResourceNotAllowed {
@@ -377,7 +376,7 @@ impl Refusal {
         }
     }
 
-    /// The same for refusals that are about an object.
+    /// The messages of refusals about an object.
     fn object_message(&self) -> String {
         match self {
             Self::NoSuchObject { kind, id } => format!("No {kind} found with id {}", shown(id)),
@@ -393,7 +392,7 @@ impl Refusal {
         }
     }
 
-    /// The same for refusals that are about money.
+    /// The messages of refusals about money.
     fn money_message(&self) -> String {
         match self {
             Self::InsufficientBalance {
@@ -436,7 +435,7 @@ impl Refusal {
         }
     }
 
-    /// When another try makes sense, if that is known.
+    /// When a retry makes sense, if that is known.
     pub(crate) const fn retry_after_ms(&self) -> Option<i64> {
         match self {
             Self::HardLimit { retry_after_ms, .. } | Self::AllRateLimited { retry_after_ms } => {

@@ -1,5 +1,5 @@
-//! How often and how soon to try again: a budget over all calls, so that an outage does not multiply
-//! the load, and a jittered pause. Whether an answer is worth another try is judged elsewhere.
+//! How often and how soon to retry: a budget over all calls, so that an outage does not multiply the load, and a
+//! jittered backoff. Whether a failure is worth a retry is decided elsewhere.
 
 use proxyxai_contract::clock::Millis;
 
@@ -9,15 +9,15 @@ const RETRY: u64 = 1000;
 const PER_CALL: u64 = 200;
 /// Ten retries a second, whatever the traffic.
 const PER_MS: u64 = 10;
-/// What a quiet start has: ten seconds' worth of the minimum.
+/// Budget at the start: ten seconds' worth of the minimum.
 const START: u64 = 100 * RETRY;
-/// What quiet times may save up. Deposits go on during an outage, so this bounds only its first burst.
+/// Most that quiet times may save up. Deposits go on during an outage, so this bounds only its first burst.
 const SAVED_MAX: u64 = 1000 * RETRY;
 
 const BACKOFF_FIRST_MS: u64 = 100;
 const BACKOFF_MAX_MS: u64 = 5000;
 
-/// How many retries may still be made. A first attempt costs nothing.
+/// The retries that are left. A first attempt costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RetryBudget {
     saved: u64,
@@ -25,7 +25,7 @@ pub(crate) struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// At the start.
+    /// The budget at the start.
     pub(crate) const fn new(now: Millis) -> Self {
         Self {
             saved: START,
@@ -33,12 +33,12 @@ impl RetryBudget {
         }
     }
 
-    /// A call has come.
+    /// Adds the deposit of one call.
     pub(crate) fn deposit(&mut self, now: Millis) {
         self.refill(now, PER_CALL);
     }
 
-    /// Takes one retry, if there is one left.
+    /// Takes one retry. Returns `false` if none is left.
     pub(crate) fn withdraw(&mut self, now: Millis) -> bool {
         self.refill(now, 0);
         let rest = self.saved.checked_sub(RETRY);
@@ -53,13 +53,12 @@ impl RetryBudget {
             .saturating_add(more)
             .saturating_add(elapsed.saturating_mul(PER_MS));
         self.saved = grown.min(SAVED_MAX);
-        // A clock that was set back must not make the time since then count twice.
+        // If the clock was set back, the time since then must not count twice.
         self.at = self.at.max(now);
     }
 }
 
-/// The pause before round `round` (from 0): anything up to 100 ms, doubling to 5 s. `random` is any
-/// number; over all numbers the pauses are even.
+/// The backoff before round `round` (from 0): evenly distributed up to 100 ms, doubling to 5 s. `random` is any number.
 pub(crate) fn backoff_ms(round: u32, random: u64) -> u64 {
     let doubled = BACKOFF_FIRST_MS.saturating_mul(1 << round.min(16));
     random % (doubled.min(BACKOFF_MAX_MS) + 1)

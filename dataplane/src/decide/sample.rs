@@ -1,7 +1,4 @@
-//! Which refused calls are told one by one, so that a flood of them neither fills the disk nor hides others. The rule:
-//! of the calls that wait, those of one account with one code are a group; a group keeps its first rows and counts the
-//! others. Each second some rows are told, a round at a time over the accounts that wait, the longest first: so no
-//! account gets a second row before each of the others has got one. What is told of a group stands for all of it.
+//! Samples refused calls, so that a flood of them neither fills the disk nor hides others.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,29 +7,33 @@ use std::{
 
 use proxyxai_contract::id::AccountId;
 
-/// Rows that a node tells in a second.
+/// Rows that a node reports in a second.
 pub(crate) const TOLD_MAX: usize = 20;
-/// Of them, those of one account.
+/// Of those, rows of one account.
 const OF_ACCOUNT_MAX: usize = 4;
-/// And those of unknown keys, all together.
+/// And rows of unknown keys, all together.
 const OF_UNKNOWN_MAX: usize = 2;
 /// Rows that may wait. The second half is for groups that have none.
 const WAITING_MAX: usize = 1024;
 
-/// Refused calls that wait to be told.
+/// Refused calls that wait to be reported. Those of one account with one code are a group; it keeps its first rows and
+/// counts the others. The reported rows of a group stand for all its calls.
+///
+/// Each second some rows are reported, in rounds over the waiting accounts, those that waited longest first. So no
+/// account gets a second row before each of the others has got one.
 #[derive(Debug)]
 pub(crate) struct RefusalSampler<T> {
     accounts: HashMap<Option<AccountId>, AccountGroups<T>>,
     rows: usize,
-    /// Calls for which there was no room, not even to be counted with others.
+    /// Calls that found no room, not even to be counted in a group.
     lost: u64,
-    /// Accounts that have come so far.
+    /// Number of accounts so far.
     came: u64,
 }
 
 #[derive(Debug)]
 struct AccountGroups<T> {
-    /// How many came before it.
+    /// How many accounts came before it.
     place: u64,
     groups: Vec<Group<T>>,
 }
@@ -42,11 +43,11 @@ struct Group<T> {
     code: &'static str,
     /// At least one.
     rows: Vec<T>,
-    /// All calls, those without a row included.
+    /// Number of calls, with and without a row.
     seen: u64,
 }
 
-/// A row, and how many calls it stands for.
+/// A row, and the number of calls it stands for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SampledRow<T> {
     pub(crate) row: T,
@@ -65,7 +66,7 @@ impl<T> Default for RefusalSampler<T> {
 }
 
 impl<T> RefusalSampler<T> {
-    /// A call was refused; of an unknown key when there is no account. Its row is made only if it is kept.
+    /// Adds a refused call; without an account, its key is unknown. Its row is made only if it is kept.
     pub(crate) fn add(
         &mut self,
         account: Option<AccountId>,
@@ -76,7 +77,7 @@ impl<T> RefusalSampler<T> {
         self.put(account, (code, 1), || row.take().map(|row| row()));
     }
 
-    /// Takes in what waits elsewhere.
+    /// Adds the calls of another sampler.
     pub(crate) fn merge(&mut self, other: Self) {
         self.lost = self.lost.saturating_add(other.lost);
         for (account, of_account) in other.accounts {
@@ -90,12 +91,12 @@ impl<T> RefusalSampler<T> {
         }
     }
 
-    /// Calls that nobody will be told of, since this was asked last.
+    /// Number of calls that were lost since this was last called.
     pub(crate) fn take_lost(&mut self) -> u64 {
         take(&mut self.lost)
     }
 
-    /// What is told now, at most so many rows. What is not told now waits.
+    /// Takes up to `most` rows to report now. The rest waits.
     pub(crate) fn take(&mut self, most: usize) -> Vec<SampledRow<T>> {
         let mut waiting: Vec<_> = take(&mut self.accounts).into_iter().collect();
         waiting.sort_unstable_by_key(|(_, account)| account.place);
@@ -167,7 +168,7 @@ impl<T> AccountGroups<T> {
         self.groups.iter().map(|group| group.rows.len()).sum()
     }
 
-    /// Tells so many rows, a round at a time over the groups. Those of which none was told are left.
+    /// Reports this many rows, in rounds over the groups. Returns the groups without a reported row.
     fn tell(self, rows: usize, told: &mut Vec<SampledRow<T>>) -> Vec<Group<T>> {
         let wants: Vec<_> = self.groups.iter().map(|group| group.rows.len()).collect();
         let mut left = Vec::new();
@@ -184,7 +185,7 @@ impl<T> AccountGroups<T> {
     }
 }
 
-/// Rows that an account may have of what is told.
+/// Rows that an account may have among the reported ones.
 const fn share(account: Option<AccountId>) -> usize {
     match account {
         Some(_) => OF_ACCOUNT_MAX,
@@ -192,7 +193,7 @@ const fn share(account: Option<AccountId>) -> usize {
     }
 }
 
-/// Hands out so many, one to each in turn, none more than it wants.
+/// Distributes up to `most`, one to each in turn, none more than it wants.
 fn shares(wants: &[usize], most: usize) -> Vec<usize> {
     let mut given = vec![0; wants.len()];
     let mut left = most;
@@ -210,7 +211,7 @@ fn shares(wants: &[usize], most: usize) -> Vec<usize> {
     }
 }
 
-/// Splits a count evenly; the first ones get what is over.
+/// Splits a count evenly; the first parts get the remainder.
 fn split(count: u64, parts: usize) -> impl Iterator<Item = u64> {
     let of = u64::try_from(parts).unwrap_or(u64::MAX).max(1);
     let (each, over) = (count / of, count % of);
@@ -304,7 +305,7 @@ mod tests {
         }
         let mut told = BTreeMap::new();
         for _ in 0..400 / TOLD_MAX {
-            // One that comes again and again does not get ahead of those that wait.
+            // An account that comes again and again does not overtake those that wait.
             add(&mut sampled, (account(2), "a"), 50);
             for (call, count) in sums(&sampled.take(TOLD_MAX)) {
                 *told.entry(call).or_insert(0) += count;

@@ -1,4 +1,4 @@
-//! Accounts and settings for the tests of this folder.
+//! Accounts and settings for the tests of `decide`.
 
 use proxyxai_contract::{
     access::ResourceList,

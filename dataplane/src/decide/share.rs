@@ -1,10 +1,10 @@
-//! How much of what all calls share one account, with all below it, may have: open calls, bytes of bodies, places in
-//! a queue. Who takes more than that is refused; what is left over is there for the others.
+//! Limits on the share of one account, with all below it, in the resources of all calls: open calls, bytes of bodies,
+//! places in a queue. More is refused, so that the rest stays for other accounts.
 
 use std::num::NonZeroU32;
 
-/// How many calls an account may have open: its own number, else the system's, and never the last quarter of what a
-/// data plane takes, whatever these say.
+/// How many calls an account may have open: its own number, else the system's, and in any case not the last quarter of
+/// a data plane's limit.
 pub(crate) fn calls_max(
     own: Option<NonZeroU32>,
     system: Option<NonZeroU32>,
@@ -16,14 +16,15 @@ pub(crate) fn calls_max(
     given.map_or(most, |given| given.min(most))
 }
 
-/// Whether an account may hold so many bytes, one of its buffers among them, when this much is left for all. A
-/// single buffer may be as large as the store; beyond it an account has no more than it leaves to the others: half of
-/// what it finds, so that there is something left for one more.
+/// Whether an account may hold this many bytes, including one buffer, while `left` bytes are left for all. A single
+/// buffer may use the whole budget.
+///
+/// Beyond it, an account may hold at most as much as it leaves to the others, which leaves room for one more.
 pub(crate) const fn may_hold(account: usize, buffer: usize, left: usize) -> bool {
     account <= buffer || account <= left
 }
 
-/// Whether so many calls of an account may wait where so many may wait in all, by the same rule.
+/// Whether this many calls of an account may wait, by the same rule.
 pub(crate) const fn may_wait(account: usize, all: usize, most: usize) -> bool {
     all <= most && (account <= 1 || account <= most - all)
 }
@@ -71,7 +72,7 @@ mod tests {
         fn a_store_is_never_emptied_by_many_small_buffers(
             turns in prop::collection::vec((0usize..5, 1usize..4), 1..3000),
         ) {
-            // Each leaves half of what it finds.
+            // Each account leaves half of what it finds.
             let mut left = 1000usize;
             let mut held = [0usize; 5];
             for (account, bytes) in turns {

@@ -1,22 +1,22 @@
-//! The loop guard of a cascade: each node adds itself to `Via` and refuses what it has seen before.
+//! Loop detection for a cascade: each node adds itself to `Via` and refuses calls that it has seen before.
 
 const OURS: &str = "proxyxai-";
 
-/// A chain longer than this is a mistake, if not a loop.
+/// A longer chain is a mistake, if not a loop.
 const NODES_MAX: usize = 8;
 
-/// The call has been here before, or at too many nodes.
+/// The call passed this node before, or too many nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Loop;
 
-/// Looks through the values of `Via`.
+/// Checks the values of `Via`.
 ///
 /// # Errors
-/// When this node is among them, or more than eight nodes are.
+/// Errors if they contain this node, or more than eight nodes.
 pub(crate) fn check<'a>(values: impl Iterator<Item = &'a str>, node: &str) -> Result<(), Loop> {
     let mut nodes = 0;
     for entry in values.flat_map(|value| value.split(',')) {
-        // An entry is a protocol, who received it, and perhaps a comment.
+        // An entry has a protocol, the receiving node, and an optional comment.
         let Some(received_by) = entry.split_ascii_whitespace().nth(1) else {
             continue;
         };
@@ -31,7 +31,7 @@ pub(crate) fn check<'a>(values: impl Iterator<Item = &'a str>, node: &str) -> Re
     Ok(())
 }
 
-/// What this node adds.
+/// The entry of this node.
 pub(crate) fn own(node: &str) -> String {
     format!("1.1 {OURS}{node}")
 }

@@ -1,5 +1,5 @@
-//! Batches: the calls that one asks for. Each is read as strictly as the same call would be by itself, for nobody
-//! reads it again on its way to a model.
+//! Batches: the calls that one request asks for. Each is checked as strictly as a single call, because nothing checks
+//! it again on its way to the model.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -16,30 +16,30 @@ use super::{
     request::{self, BadRequest, RequestTools},
 };
 
-/// Anthropic takes no more in one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
+/// Anthropic's limit for one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
 const CALLS_MAX: usize = 100_000;
-/// Where a call of Anthropic's would go by itself.
+/// Where a single call of Anthropic's would go.
 const MESSAGES: &str = "/v1/messages";
 
-/// A line of a file with this in it is a call, or is meant to be one.
+/// A line of a file that contains this is a call, or meant to be one.
 static CALL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("custom_id"));
-/// Some readers of forms decode what has this before it.
+/// Some form parsers decode a part that has this header.
 const CODED: &str = "content-transfer-encoding:";
 
 /// One call of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BatchCall {
-    /// Where it would go by itself.
+    /// Where it would go as a single call.
     pub(crate) row: &'static Endpoint,
     pub(crate) model: String,
     /// Further models that it names.
     pub(crate) named: Vec<String>,
     pub(crate) max_tokens: Option<u64>,
-    /// Answers that are written.
+    /// Number of choices to generate.
     pub(crate) choices: u64,
     pictures: ImageUsage,
     pub(crate) bytes: usize,
-    /// Whether the model may read what is not in those.
+    /// Whether the model may read more than these bytes.
     pub(crate) reads_more: bool,
     pub(crate) tools: RequestTools,
     pub(crate) tool_calls_max: Option<u64>,
@@ -52,7 +52,7 @@ impl BatchCall {
         std::iter::once(self.model.as_str()).chain(named)
     }
 
-    /// How many pictures it asks for, and of which size.
+    /// How many images it asks for, and their size.
     pub(crate) fn pictures(&self) -> (u64, &str) {
         (self.pictures.count, &self.pictures.size)
     }
@@ -64,7 +64,7 @@ struct Messages<'a> {
     requests: Vec<BatchRequest<'a>>,
 }
 
-/// Nothing may stand beside what is read that could be read in its place.
+/// Unknown fields are denied, so that none can be read in place of a known one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchRequest<'a> {
@@ -74,10 +74,10 @@ struct BatchRequest<'a> {
     params: &'a RawValue,
 }
 
-/// The calls of an Anthropic batch, and all that they refer to.
+/// The calls of an Anthropic batch, and the objects they refer to.
 ///
 /// # Errors
-/// When one of them cannot be read, or there is none.
+/// Errors if there is no call, or one cannot be read.
 pub(crate) fn messages(body: &[u8]) -> Result<(Vec<BatchCall>, Vec<Reference>), BadRequest> {
     let malformed = |error: serde_json::Error| BadRequest::Malformed {
         what: "JSON",
@@ -95,7 +95,7 @@ pub(crate) fn messages(body: &[u8]) -> Result<(Vec<BatchCall>, Vec<Reference>), 
     let part = |message: BatchRequest<'_>| {
         let (part, own) = part(row, message.params)?;
         references.extend(own);
-        // A batch may have no more than a call.
+        // A batch has the same limit as a single call.
         if references.len() > REFERENCES_MAX {
             return Err(wrong("refer to too many objects"));
         }
@@ -116,14 +116,16 @@ struct BatchLine<'a> {
     body: &'a RawValue,
 }
 
-/// The calls in a file for a batch, found in the form that it is sent in: each is a line of its own. None when there
-/// are none, something could be one and cannot be read, or one refers to an object: whose that is would have to be
-/// asked again when the batch is made, by somebody else perhaps, and nobody keeps what is in a file until then.
+/// The calls in a batch file, from the form it is sent in: one per line.
+///
+/// Returns `None` if there are none, one cannot be read, or one refers to an object. The owner of such an object would
+/// have to be checked when the batch is created, perhaps by another caller, and the file's content is not stored until
+/// then.
 pub(crate) fn lines(form: &[u8]) -> Option<Vec<BatchCall>> {
     let mut parts = Vec::new();
     for line in form.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let line = line.trim_ascii();
-        // Wherever its object begins: some readers take off more before it than blanks.
+        // Wherever the object begins: some parsers skip more than blanks before it.
         if memchr(b'{', line).is_some() || CALL.find(line).is_some() {
             parts.push(line_part(line)?);
         } else if is_coded(line) {
@@ -136,7 +138,7 @@ pub(crate) fn lines(form: &[u8]) -> Option<Vec<BatchCall>> {
     (!parts.is_empty()).then_some(parts)
 }
 
-/// Whether a line says that those after it mean something else than they seem to.
+/// Whether a line declares that the lines after it are encoded.
 fn is_coded(line: &[u8]) -> bool {
     let Some((name, coding)) = line.split_at_checked(CODED.len()) else {
         return false;
@@ -161,10 +163,10 @@ struct Creation {
     endpoint: Option<String>,
 }
 
-/// The endpoint that a batch is made for, whose calls stand in a file; none where it names none.
+/// The endpoint of a batch whose calls are in a file. Returns `None` if it names none.
 ///
 /// # Errors
-/// When it is none whose calls are paid by their model.
+/// Errors if it is not an endpoint that is billed by model.
 pub(crate) fn made_for(body: &[u8]) -> Result<Option<&'static Endpoint>, BadRequest> {
     let bad = BadRequest::Field {
         field: "endpoint",
@@ -175,7 +177,7 @@ pub(crate) fn made_for(body: &[u8]) -> Result<Option<&'static Endpoint>, BadRequ
     found.transpose()
 }
 
-/// The endpoint that a call goes to. It has to be one that is paid by its model.
+/// The endpoint of a call. It must be billed by model.
 fn row(method: &Method, path: &str) -> Option<&'static Endpoint> {
     match endpoint::find(method, path) {
         EndpointMatch::Row(row) => Some(row).filter(|row| row.takes_model()),
@@ -183,7 +185,7 @@ fn row(method: &Method, path: &str) -> Option<&'static Endpoint> {
     }
 }
 
-/// One call, read as it would be by itself, and what it refers to.
+/// One call, read as a single call would be, and its references.
 fn part(
     row: &'static Endpoint,
     body: &RawValue,
@@ -202,7 +204,7 @@ fn part(
     if facts.deferred_by.is_some() {
         return Err(wrong("must not ask for work that ends after them"));
     }
-    // A provider may go by the endpoint that the batch is made for, whatever its lines say.
+    // A provider may use the batch's endpoint and ignore that of the line.
     let references = references::find(text, Route::Other, facts.cues);
     let mut references = references.map_err(|_| wrong("refer to what cannot be read"))?;
     references.extend(facts.previous.map(|id| (ObjectKind::Response, id)));

@@ -1,25 +1,25 @@
-//! Bytes looked at 64 at a time, one bit for each.
+//! Looks at 64 bytes at once, with one bit per byte.
 
 use wide::u8x64;
 
 pub(super) const BLOCK_BYTES: usize = 64;
 
-/// Where this byte is in a block, as all bits of its place.
+/// Positions of a byte in a block, as bytes with all bits set.
 pub(super) fn equal(block: u8x64, byte: u8) -> u8x64 {
     block.simd_eq(u8x64::splat(byte))
 }
 
-/// Where this byte is in a block.
+/// Positions of a byte in a block, as one bit each.
 pub(super) fn bits(block: u8x64, byte: u8) -> u64 {
     equal(block, byte).to_bitmask()
 }
 
-/// Where the first bit is.
+/// Position of the first bit.
 pub(super) const fn place(bits: u64) -> usize {
     bits.trailing_zeros() as usize
 }
 
-/// Blocks and where they begin; the last one is filled up with spaces.
+/// Blocks with their start positions. The last one is padded with spaces.
 pub(super) fn blocks(bytes: &[u8]) -> impl Iterator<Item = (usize, u8x64)> {
     let (whole, rest) = bytes.as_chunks::<BLOCK_BYTES>();
     let last = (!rest.is_empty()).then(|| (bytes.len() - rest.len(), u8x64::new(filled(rest))));
@@ -37,16 +37,16 @@ fn filled(rest: &[u8]) -> [u8; BLOCK_BYTES] {
     block
 }
 
-/// Follows backslashes from block to block.
+/// Tracks backslashes across blocks.
 #[derive(Debug, Default)]
 pub(super) struct Backslashes {
-    /// Whether the first byte of the next block is escaped, in the lowest bit.
+    /// The lowest bit is set if the first byte of the next block is escaped.
     pub(super) carried: u64,
 }
 
 impl Backslashes {
-    /// Which bytes of a block are escaped, by where its backslashes are. So many of its bytes are there: where it
-    /// is short, and more is to come, the next block goes on behind them.
+    /// Which bytes of a block are escaped, from the positions of its backslashes. `len` is the number of bytes present:
+    /// if it is short and more follows, the next block continues there.
     #[inline]
     pub(super) fn escaped(&mut self, backslashes: u64, len: usize) -> u64 {
         const EVEN: u64 = 0x5555_5555_5555_5555;
@@ -54,9 +54,8 @@ impl Backslashes {
         if backslashes == 0 {
             return carried;
         }
-        // In a run of backslashes each second one is escaped, and what follows the run is when the run is
-        // odd. Adding its first bit to a run carries out behind its end, at an even distance from where
-        // it began when it is even.
+        // In a run of backslashes every second one is escaped, and so is the byte after a run of odd length. Adding a
+        // run's first bit carries to the bit after its end, at an even distance from its start if the length is even.
         let escaping = backslashes & !carried;
         let follows = escaping << 1 | carried;
         let odd_starts = escaping & !EVEN & !follows;
@@ -71,10 +70,10 @@ impl Backslashes {
     }
 }
 
-/// The bytes of a text that matter to who steps from string to string: quotes, backslashes and line ends.
+/// The bytes that matter when stepping from string to string: quotes, backslashes and line ends.
 pub(super) struct Marks<'a> {
     text: &'a [u8],
-    /// Where the block begins that was looked at last.
+    /// Start of the current block.
     start: usize,
     bits: u64,
 }
@@ -88,7 +87,7 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// The first one from there on, which never moves back.
+    /// The first mark at or after `at`, which must not decrease.
     pub(super) fn from(&mut self, at: usize) -> Option<usize> {
         loop {
             let passed = at.saturating_sub(self.start);
@@ -124,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// One byte after the other.
+    /// The same, byte by byte.
     fn escaped_plainly(text: &[u8]) -> Vec<bool> {
         let mut behind_one = false;
         let step = |byte: &u8| {

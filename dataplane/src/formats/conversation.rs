@@ -1,5 +1,5 @@
-//! What tells a conversation from others: the name its client gives it, or how it begins. A body is gone
-//! through without a tree of it being built, and what cannot be read belongs to no conversation.
+//! Identifies a conversation by the name that its client gives it, or by its beginning. The body is scanned without
+//! building a tree. What cannot be read belongs to no conversation.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,13 +9,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// What tells a conversation from others.
+/// Identifies a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConversationHash(u64);
 
 impl ConversationHash {
-    /// By what its calls have in common. FNV-1a: it is the same on every node and in every version, which
-    /// the standard library's hashes do not promise.
+    /// Hashes what the calls of a conversation share. FNV-1a is the same on every node and in every version, which the
+    /// standard library's hashes do not promise.
     pub(crate) fn new<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         const PRIME: u64 = 0x0100_0000_01b3;
         let mut hash = 0xcbf2_9ce4_8422_2325;
@@ -23,7 +23,7 @@ impl ConversationHash {
             for byte in part {
                 hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
             }
-            // Where one part ends is part of what it says.
+            // The ends of the parts are hashed too.
             hash = (hash ^ 0xff).wrapping_mul(PRIME);
         }
         Self(hash)
@@ -34,7 +34,7 @@ impl ConversationHash {
     }
 }
 
-/// The fields of a body that may name its conversation.
+/// Fields of a body that may name its conversation.
 #[derive(Deserialize)]
 struct ConversationNames<'a> {
     #[serde(borrow, default)]
@@ -43,7 +43,7 @@ struct ConversationNames<'a> {
     prompt_cache_key: Option<&'a RawValue>,
 }
 
-/// The fields of a body that a conversation begins with: of Anthropic's messages, of chat, of responses.
+/// Fields that a conversation begins with, in Anthropic's messages, chat and responses.
 #[derive(Deserialize)]
 struct Beginning<'a> {
     #[serde(borrow, default)]
@@ -56,7 +56,7 @@ struct Beginning<'a> {
     input: FirstMessages<'a>,
 }
 
-/// Messages up to the first one of the user.
+/// Messages up to the first user message.
 #[derive(Default)]
 struct FirstMessages<'a>(Vec<ChatMessage<'a>>);
 
@@ -66,12 +66,11 @@ struct ChatMessage<'a> {
     content: ContentTexts<'a>,
 }
 
-/// The texts of a content, whatever goes with them: pictures are left out, and so are marks that move from
-/// turn to turn, such as `cache_control`.
+/// The texts of a content. Images are left out, and so are marks that move from turn to turn, such as `cache_control`.
 #[derive(Default)]
 struct ContentTexts<'a>(Vec<Cow<'a, str>>);
 
-/// By the name that the client gives it: a header of its own, else a field of the body.
+/// Identifies it by the client's name for it: a header, or else a field of the body.
 pub(crate) fn session(header: Option<&[u8]>, body: &[u8]) -> Option<ConversationHash> {
     if let Some(name) = header.filter(|name| !name.is_empty()) {
         return Some(ConversationHash::new([name]));
@@ -85,7 +84,7 @@ pub(crate) fn session(header: Option<&[u8]>, body: &[u8]) -> Option<Conversation
     Some(ConversationHash::new([name.as_bytes()]))
 }
 
-/// By its system prompt and the first message of its user, which all its turns begin with.
+/// Identifies it by its system prompt and first user message, which all its turns share.
 pub(crate) fn prefix(body: &[u8]) -> Option<ConversationHash> {
     let Beginning {
         system,

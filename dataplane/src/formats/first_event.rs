@@ -1,6 +1,5 @@
-//! How an answer begins: whether what has come of it is part of the answer, only says that there will be
-//! one, or is an error under a status of success. Nothing of a stream goes to the client before it is an
-//! answer, so that until then another key can still be asked.
+//! Classifies the beginning of a response: part of the answer, a prelude, or an error despite a success status. Nothing
+//! of a stream is forwarded before the answer begins, so until then another key can be tried.
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
@@ -13,23 +12,23 @@ use super::{
     word_finder::WordFinder,
 };
 
-/// Members that an error in the place of an answer has one of.
+/// An error in place of an answer has one of these members.
 static ERROR_WORDS: LazyLock<WordFinder> =
     LazyLock::new(|| WordFinder::new([r#""error""#, r#""base_resp""#, r#""success""#]));
 
-/// A member that an error in the place of an answer does not have: what stands behind it is of an answer.
+/// An error in place of an answer does not have this member; an answer does.
 static ANSWER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""choices":[{"#));
-/// An error that stands for a whole answer says so at once.
+/// An error in place of an answer appears this early in the body.
 const ERROR_WITHIN_BYTES: usize = 1024;
 
-/// What an event at the beginning of a stream is.
+/// The kind of an event at the beginning of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FirstEvent<'e> {
-    /// It says that the model is asked, or that the stream is alive.
+    /// The model was called, or the stream is alive.
     Prelude,
-    /// It is part of the answer: text, a tool call, a finish reason, usage. So is whatever is unknown.
+    /// Part of the answer: text, a tool call, a finish reason or usage. Anything unknown counts as well.
     Answer,
-    /// An error, as the JSON that holds it.
+    /// An error, as the JSON that contains it.
     Error(Cow<'e, [u8]>),
 }
 
@@ -47,7 +46,7 @@ struct Event<'e> {
     base_resp: Option<BaseStatus>,
 }
 
-/// A provider's own place for errors; 0 is none.
+/// A provider's own field for errors; 0 means none.
 #[derive(Deserialize)]
 struct BaseStatus {
     #[serde(default)]
@@ -62,7 +61,7 @@ impl BaseStatus {
 
 type ChoiceMembers<'e> = HashMap<Cow<'e, str>, &'e RawValue>;
 
-/// The members of a whole answer that tell an error from all else.
+/// Members that distinguish an error from a whole answer.
 #[derive(Deserialize)]
 struct Whole<'b> {
     #[serde(borrow)]
@@ -77,10 +76,10 @@ struct Whole<'b> {
     output: Option<IgnoredAny>,
 }
 
-// === impl Opening ===
+// === impl FirstEvent ===
 
 impl<'e> FirstEvent<'e> {
-    /// Of one event, of any of the metered routes.
+    /// Classifies one event of any metered route.
     pub(crate) fn of(event: &'e [u8]) -> Self {
         if is_quiet(event) {
             return Self::Prelude;
@@ -99,12 +98,12 @@ impl<'e> FirstEvent<'e> {
     }
 }
 
-/// What an event is, with nothing borrowed from its data.
+/// The kind of an event, without borrowing from its data.
 enum EventKind {
     Prelude,
     Answer,
     Error,
-    /// The object of a response that failed.
+    /// The object of a failed response.
     Failed(Vec<u8>),
 }
 
@@ -139,7 +138,7 @@ impl Event<'_> {
     }
 }
 
-/// Whether a choice has nothing but a role, and what stands beside every text.
+/// Whether a choice has only a role and the members that accompany every text.
 fn is_empty(choice: &ChoiceMembers<'_>) -> bool {
     choice.iter().all(|(name, value)| match name.as_ref() {
         "index" | "logprobs" | "content_filter_results" | "role" => true,
@@ -149,7 +148,7 @@ fn is_empty(choice: &ChoiceMembers<'_>) -> bool {
     })
 }
 
-/// Whether a body is an error in the place of an answer. What it begins with is enough to say no.
+/// Whether a body is an error in place of an answer. Its beginning is enough to rule that out.
 pub(crate) fn error_instead(body: &[u8]) -> bool {
     let head = body.get(..ERROR_WITHIN_BYTES.min(body.len()));
     let may_be_error = |head: &[u8]| {
@@ -178,13 +177,12 @@ pub(crate) fn error_instead(body: &[u8]) -> bool {
     let fails = error.is_some()
         || base_resp.as_ref().is_some_and(BaseStatus::is_error)
         || success == Some(false);
-    // A response that failed has whatever came before that as its output.
+    // A failed response may already have output.
     let failed = || status.is_some_and(|status| status.get() == "\"failed\"");
     fails && (output.is_none() || failed())
 }
 
-/// Whether more of a body may make it an error in the place of an answer: it begins with one, as errors
-/// that come in pieces do. Answers begin with something else.
+/// Whether the body may still become an error in place of an answer: it begins like one. Answers begin differently.
 pub(crate) fn may_become_error(body: &[u8]) -> bool {
     const BEGINNINGS: [&[u8]; 2] = [br#"{"error""#, br#"{"type":"error""#];
     let head = body.iter().filter(|byte| !byte.is_ascii_whitespace());
@@ -240,7 +238,7 @@ mod tests {
             "{\"choices\":[]}\n\n ",
         ] {
             let expected = if event.starts_with('{') {
-                // No event at all, only a line that is no field.
+                // Not an event, only a line without a field.
                 FirstEvent::Prelude
             } else {
                 FirstEvent::Answer

@@ -1,6 +1,6 @@
-//! Values that are taken where they are what is wanted, and skipped where they are not: what a client sends in
-//! their place is the provider's to refuse. Nothing of it is built, so that it costs no memory however long it is
-//! (an untagged enum of serde would keep all of it first, many times as large as it came).
+//! Reads values of the expected type and skips others, which the provider may refuse. Skipped values are not built, so
+//! they need no memory whatever their length. (An untagged serde enum would first keep all of it, at many times its
+//! size.)
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use serde::{
     de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// A text; none for anything else.
+/// A text; `None` for anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct LenientText(pub(super) Option<String>);
 
-/// The text, or the text that is the `id` of the object; none for anything else.
+/// A text, or the text in an object's `id`; `None` for anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Id(pub(super) Option<String>);
 
 struct TextVisitor {
-    /// Whether an object's `id` will do.
+    /// Whether the `id` of an object is accepted.
     or_id: bool,
 }
 
@@ -57,7 +57,7 @@ impl<'de> Visitor<'de> for TextVisitor {
             if !(self.or_id && is_id) {
                 members.next_value::<IgnoredAny>()?;
             } else if id.is_some() {
-                // Which of two counts is not the same to all readers.
+                // Parsers differ on which of two counts.
                 return Err(A::Error::duplicate_field("id"));
             } else {
                 id = Some(members.next_value::<LenientText>()?);
@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 }
 
-/// Whether a member is called `id`.
+/// Whether a member is named `id`.
 struct IsId;
 
 impl<'de> DeserializeSeed<'de> for IsId {

@@ -1,5 +1,5 @@
-//! What passes through the proxy, read without being rebuilt: paths, request bodies, event streams,
-//! usage, refusals, and the few bodies we write ourselves. Pure: bytes in, facts out; no I/O, no clock.
+//! Formats of the data that passes through the proxy, read without rebuilding it: paths, request bodies, event streams,
+//! usage and refusals. Also the few bodies that the gateway writes. Pure functions of bytes: no I/O, no clock.
 
 pub(crate) mod batch;
 mod blocks;
@@ -28,16 +28,16 @@ use std::borrow::Cow;
 pub(crate) use endpoint::has_dot_segment;
 pub(crate) use text::{parameters, percent_decoded};
 
-/// The dialect a client speaks, which decides the shape of our errors.
+/// The dialect that a client speaks. It decides the shape of the gateway's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// Everything but Anthropic's routes.
+    /// All routes except Anthropic's.
     OpenAi,
-    /// `/v1/messages` and what is below it.
+    /// `/v1/messages` and everything below it.
     Anthropic,
 }
 
-/// The routes whose bodies or answers are looked into.
+/// Routes whose bodies or responses are inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     /// Chat completions.
@@ -50,14 +50,14 @@ pub(crate) enum Route {
     Messages,
     /// Embeddings.
     Embeddings,
-    /// Anything else, passed on as it comes.
+    /// Anything else, relayed unchanged.
     Other,
 }
 
-// === impl Family ===
+// === impl Dialect ===
 
 impl Dialect {
-    /// The family of a path.
+    /// The dialect of a path.
     pub(crate) fn of(path: &str) -> Self {
         let path = endpoint::canonical(path);
         match path.strip_prefix("/v1/messages") {
@@ -70,15 +70,15 @@ impl Dialect {
 // === impl Route ===
 
 impl Route {
-    /// How many there are.
+    /// Number of routes.
     pub(crate) const COUNT: usize = 6;
 
-    /// Whether the answer to a POST reports tokens that are to be counted.
+    /// Whether the response to a POST reports tokens that are counted.
     pub(crate) const fn is_metered(self) -> bool {
         !matches!(self, Self::Other)
     }
 
-    /// Whether its streams are events of a protocol that is known here.
+    /// Whether its streams use a known event protocol.
     pub(crate) const fn has_events(self) -> bool {
         matches!(
             self,
@@ -86,19 +86,19 @@ impl Route {
         )
     }
 
-    /// Whether a streamed answer carries usage only when `stream_options.include_usage` asks for it.
+    /// Whether a streamed response contains usage only if `stream_options.include_usage` asks for it.
     pub(crate) const fn usage_is_optional(self) -> bool {
         matches!(self, Self::Chat | Self::Completions)
     }
 }
 
-/// Whether a path belongs to the proxy: everything below `/v1` but the old dashboard, and endpoints without it.
+/// Whether a path is relayed: everything below `/v1` except the old dashboard, and endpoints without `/v1`.
 pub(crate) fn is_relayed(path: &str) -> bool {
     let path = endpoint::canonical(path);
     path.starts_with("/v1/") && !path.starts_with("/v1/dashboard/")
 }
 
-/// The path and query to ask an upstream for.
+/// The path and query to request from an upstream.
 pub(crate) fn upstream_path(path_and_query: &str) -> Cow<'_, str> {
     let query = memchr::memchr(b'?', path_and_query.as_bytes());
     let end = query.unwrap_or(path_and_query.len());

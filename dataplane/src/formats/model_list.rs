@@ -1,5 +1,4 @@
-//! What providers say when they are asked for their models: a list in `OpenAI`'s and Anthropic's shape, Google's, or
-//! a bare one.
+//! Reads a provider's list of models: in `OpenAI`'s and Anthropic's shape, Google's, or a bare list.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +6,10 @@ use serde::Deserialize;
 
 use super::text;
 
-/// Of one key. The longest public list has some hundreds.
+/// Per key. The longest public list has a few hundred.
 const NAMES_MAX: usize = 5_000;
 const NAME_BYTES_MAX: usize = 255;
-/// Google's names come with their collection.
+/// Prefix of Google's names.
 const COLLECTION: &str = "models/";
 
 #[derive(Deserialize, Default)]
@@ -27,7 +26,7 @@ struct ModelEntry {
     name: Option<String>,
 }
 
-/// The names in a list; none when it is no list.
+/// The names in a list. Returns `None` if it is not a list.
 pub(crate) fn names(body: &[u8]) -> Option<BTreeSet<String>> {
     let json = body.get(text::spaces(body)..).unwrap_or_default();
     let entries: Vec<ModelEntry> = if json.starts_with(b"[") {

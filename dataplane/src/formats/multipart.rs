@@ -1,5 +1,4 @@
-//! The short fields of a `multipart/form-data` body, found without copying it. It decides nothing, and
-//! does not decode what is inside the parts.
+//! Finds the short fields of a `multipart/form-data` body without copying it. It does not decode the content of parts.
 
 mod head;
 
@@ -9,7 +8,7 @@ use memchr::memmem;
 
 use self::head::PartHead;
 
-/// Forms have a dozen fields; more than this is not walked through.
+/// Forms have about a dozen fields; later parts are not read.
 const PARTS_MAX: usize = 256;
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 
@@ -18,9 +17,9 @@ const HEADER_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct FormField<'a> {
     /// Its name.
     pub(super) name: Cow<'a, str>,
-    /// Where its value lies in the body.
+    /// Range of its value in the body.
     pub(super) value: Range<usize>,
-    /// Whether some readers take it for a file, or for a value of a type of its own. Told when strict.
+    /// Whether some parsers take it as a file or a typed value. Only set in strict mode.
     pub(super) typed: bool,
 }
 
@@ -30,18 +29,18 @@ pub(super) struct FormFields<'a> {
     body: &'a [u8],
     /// `CRLF--boundary`; the first one may stand at the very beginning without its CRLF.
     delimiter: String,
-    /// Just after a delimiter; none at the end.
+    /// Position after a delimiter; `None` at the end.
     at: Option<usize>,
     parts: usize,
-    /// Whether all readers have to read it alike.
+    /// Whether all parsers must read the body alike.
     strict: bool,
-    /// Found before the first part.
+    /// A problem found before the first part.
     problem: Option<FormProblem>,
 }
 
 type FormProblem = &'static str;
 
-// === impl Fields ===
+// === impl FormFields ===
 
 impl<'a> FormFields<'a> {
     pub(super) fn new(body: &'a [u8], boundary: &str, strict: bool) -> Self {
@@ -63,7 +62,7 @@ impl<'a> FormFields<'a> {
         }
     }
 
-    /// The part after the delimiter that ends at `at`, or none after the last one.
+    /// The part after the delimiter that ends at `at`; `None` after the last one.
     fn part(&mut self, at: usize) -> Result<Option<FormPart<'a>>, FormProblem> {
         let rest = self.body.get(at..).unwrap_or_default();
         if rest.starts_with(b"--") {
@@ -102,7 +101,7 @@ struct FormPart<'a> {
     typed: bool,
 }
 
-/// A parameter, as it was written: what stands in quotes keeps its escapes.
+/// A parameter as written: quoted values keep their escapes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parameter<'a> {
     pub(super) name: &'a str,
@@ -125,7 +124,7 @@ impl<'a> Iterator for FormFields<'a> {
                     value,
                     typed,
                 })) => return Some(Ok(FormField { name, value, typed })),
-                // A part without a name is nobody's field.
+                // A part without a name is not a field.
                 Ok(Some(FormPart { name: None, .. })) => {}
                 Ok(None) => return None,
                 Err(problem) => {
@@ -138,7 +137,7 @@ impl<'a> Iterator for FormFields<'a> {
     }
 }
 
-/// All parameters of `a=1; b="2"`; none when they break the grammar that all readers know.
+/// All parameters of `a=1; b="2"`. Returns `None` if they break the grammar that all parsers share.
 pub(super) fn parameters(text: &str) -> Option<Vec<Parameter<'_>>> {
     let (mut all, mut rest) = (Vec::new(), text);
     loop {
@@ -167,7 +166,7 @@ pub(super) fn parameters(text: &str) -> Option<Vec<Parameter<'_>>> {
     }
 }
 
-/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
+/// Whether a byte may appear in a token (RFC 9110, 5.6.2).
 pub(super) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -194,7 +193,7 @@ fn token(text: &str) -> Option<(&str, &str)> {
     (end > 0).then(|| text.split_at(end))
 }
 
-/// Up to the closing quote, escapes and all, and what follows that.
+/// The text up to the closing quote with its escapes, and the rest.
 fn raw_quoted(text: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     let end = text.bytes().position(|byte| {
@@ -205,7 +204,7 @@ fn raw_quoted(text: &str) -> Option<(&str, &str)> {
     Some((text.get(..end)?, text.get(end + 1..)?))
 }
 
-/// The value of a parameter in `a=1; b="2"`, its quotes removed. Names are compared without case.
+/// The value of a parameter in `a=1; b="2"`, without quotes. Names are compared without case.
 pub(super) fn parameter<'a>(parameters: &'a str, wanted: &str) -> Option<Cow<'a, str>> {
     let mut rest = parameters;
     loop {
@@ -225,7 +224,7 @@ pub(super) fn parameter<'a>(parameters: &'a str, wanted: &str) -> Option<Cow<'a,
     }
 }
 
-/// The text up to the closing quote, and what follows that.
+/// The text up to the closing quote, and the rest.
 fn unquoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let mut escaped = false;
     let mut any = false;

@@ -1,4 +1,4 @@
-//! Lists of objects as providers write them, of what is known here.
+//! Lists of known objects in the providers' format.
 
 use bytes::Bytes;
 use jiff::Timestamp;

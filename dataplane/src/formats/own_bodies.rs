@@ -1,4 +1,4 @@
-//! The few bodies we write ourselves: errors in the client's dialect, and the list of models.
+//! The few bodies that the gateway writes: errors in the client's dialect, and the list of models.
 
 mod models;
 
@@ -56,8 +56,7 @@ struct OpenAiEnd<'a> {
     error: OpenAiError<'a>,
 }
 
-/// The error event of Responses. Its own members are those of the protocol; the error is what SDKs look
-/// for in any stream.
+/// The error event of Responses. The outer members follow the protocol; SDKs look for `error` in any stream.
 #[derive(Serialize)]
 struct ResponsesEnd<'a> {
     #[serde(rename = "type")]
@@ -65,7 +64,7 @@ struct ResponsesEnd<'a> {
     code: &'a str,
     message: &'a str,
     param: Option<&'a str>,
-    /// Where the event stands is not counted here.
+    /// The sequence number is not tracked here.
     sequence_number: u64,
     error: OpenAiError<'a>,
 }
@@ -128,8 +127,8 @@ pub(crate) fn error_body(
     }
 }
 
-/// The event that ends a stream which the provider did not end, such that SDKs raise an error; none where the
-/// protocol has no such event.
+/// The event that ends an interrupted stream so that SDKs raise an error. Returns `None` if the protocol has no such
+/// event.
 pub(crate) fn broken_stream(route: Route, status: u16, code: &str, message: &str) -> Option<Bytes> {
     let error = || openai(code, code, message);
     let (name, data) = match route {
@@ -168,7 +167,7 @@ pub(crate) fn models_list<'a>(names: impl Iterator<Item = &'a str>, created: i64
     })
 }
 
-/// One of them.
+/// One entry of that list.
 pub(crate) fn model(id: &str, created: i64) -> Bytes {
     json(&Model::new(id, created))
 }
@@ -198,7 +197,7 @@ const fn anthropic_kind(status: u16) -> &'static str {
 }
 
 pub(super) fn json(value: &impl Serialize) -> Bytes {
-    // Structs of plain text always serialise.
+    // Structs of plain text always serialize.
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 

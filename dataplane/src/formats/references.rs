@@ -1,5 +1,5 @@
-//! The objects that a body refers to, wherever in it, and whether there are pictures and the like in it. Nearly all
-//! bodies have neither, which the names of their members show; those that may refer are read as a whole.
+//! Finds the objects that a body refers to, and whether it contains images or other media. Most bodies have neither,
+//! which their member names show. The others are parsed completely.
 
 mod walk;
 
@@ -13,28 +13,28 @@ use super::{
     text,
 };
 
-/// A reference: to what, and its id.
+/// The kind of object and its id.
 pub(crate) type Reference = (ObjectKind, String);
 
-/// More than this many references are too many.
+/// A body may have at most this many references.
 pub(super) const REFERENCES_MAX: usize = 256;
-/// A mark and a first character, of four bytes each, with room for spaces.
+/// A byte order mark and a first character of four bytes each, with room for spaces.
 const WIDE_START_BYTES: usize = 32;
-/// No name that refers is shorter, but `id`,
+/// No name that refers is shorter, except `id`,
 const NAME_BYTES_MIN: usize = 5;
-/// and none is longer, whatever a lenient reader takes off it.
+/// and none is longer, even with what a lenient parser strips.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Where a name refers to an object.
+/// Where a name is a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReferenceScope {
     /// In every body.
     Everywhere,
-    /// Where no model is called: elsewhere it may be anything.
+    /// Where no model is called: elsewhere the name may mean anything.
     WithoutModel,
 }
 
-/// A member with one of these names holds an id, or a list of them, or an object that has one.
+/// A member with one of these names holds an id, a list of ids, or an object with an id.
 const NAMES: &[(&str, ObjectKind, ReferenceScope)] = &[
     ("file_id", ObjectKind::File, ReferenceScope::Everywhere),
     ("file_ids", ObjectKind::File, ReferenceScope::Everywhere),
@@ -112,8 +112,8 @@ const NAMES: &[(&str, ObjectKind, ReferenceScope)] = &[
     ("eval_id", ObjectKind::Eval, ReferenceScope::WithoutModel),
 ];
 
-/// A member with one of these names holds a picture, a recording, a document, or says where it is. How many tokens that
-/// comes to is not to be told from the bytes of a body: a large plain picture has few of them.
+/// A member with one of these names holds an image, a recording or a document, or its location. Its tokens cannot be
+/// derived from the body's bytes: a large plain image has few bytes.
 const MEDIA: &[&str] = &[
     "image_url",
     "video_url",
@@ -131,14 +131,14 @@ const MEDIA: &[&str] = &[
     "audio",
 ];
 
-/// What a name tells.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy)]
 enum NameMeaning {
     Refers(ObjectKind, ReferenceScope),
     Media,
 }
 
-/// The same, by how the most lenient reader compares names.
+/// Names as the most lenient parser compares them.
 static BY_NAME: LazyLock<HashMap<String, NameMeaning, FastHashState>> = LazyLock::new(|| {
     let folded = |name: &str| super::request::folded(name).collect();
     let names = NAMES
@@ -149,7 +149,7 @@ static BY_NAME: LazyLock<HashMap<String, NameMeaning, FastHashState>> = LazyLock
         .collect()
 });
 
-/// Why it cannot be told what a body refers to.
+/// Why the references of a body are unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReferenceError {
     #[error("the request refers to more than {REFERENCES_MAX} objects")]
@@ -158,7 +158,7 @@ pub(crate) enum ReferenceError {
     Unreadable,
 }
 
-/// What a name in a body stands for.
+/// The kind and scope of a name that refers to objects.
 fn refers(name: &str) -> Option<(ObjectKind, ReferenceScope)> {
     match tells(name)? {
         NameMeaning::Refers(kind, scope) => Some((kind, scope)),
@@ -171,24 +171,24 @@ fn tells(name: &str) -> Option<NameMeaning> {
     BY_NAME.get(fold_into(&mut buffer, name)?).copied()
 }
 
-/// The reference in a field of a form.
+/// The reference in a form field.
 pub(super) fn of_field(name: &str, value: &str) -> Option<Reference> {
     let id = value.trim();
     let (kind, _) = refers(name).filter(|_| !id.is_empty())?;
     Some((kind, id.to_owned()))
 }
 
-/// What the names of a body's members tell of references and media in it.
+/// What member names say about references and media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is heard for itself")]
 pub(crate) struct ReferenceCues {
-    /// There is one that refers everywhere.
+    /// Some name refers to objects everywhere.
     everywhere: bool,
-    /// One that does so where no model is called.
+    /// Some name refers to objects where no model is called.
     without_model: bool,
-    /// An item may stand for one that was put out before, by its id.
+    /// An item may refer to earlier output by its id.
     id: bool,
-    /// There may be pictures and the like, or places where they are.
+    /// There may be images or other media, or links to them.
     pub(super) media: bool,
 }
 
@@ -200,14 +200,14 @@ impl ReferenceCues {
         media: true,
     };
 
-    /// Those of all members of a text; none when they cannot be followed.
+    /// The cues of all members of a text. Returns `None` if it cannot be followed.
     pub(super) fn of(json: &[u8]) -> Option<Self> {
         let mut cues = Self::default();
         json_skip::skip_nested(json, |before| cues.hear(before))?;
         Some(cues)
     }
 
-    /// Hears what stands before the colon of a member: its name, and whatever comes before that.
+    /// Takes the bytes before the colon of a member: its name, and what precedes it.
     pub(super) fn hear(&mut self, before: &[u8]) {
         let Some(before) = before.trim_ascii_end().strip_suffix(b"\"") else {
             return;
@@ -216,7 +216,7 @@ impl ReferenceCues {
         let Some((before, name)) = mark.and_then(|mark| before.split_at_checked(mark)) else {
             return;
         };
-        // A name with an escape in it may be any.
+        // An escaped name may be any name.
         if name.first() == Some(&b'\\') || before.ends_with(b"\\") {
             *self = Self::ALL;
             return;
@@ -254,7 +254,7 @@ impl ReferenceCues {
     }
 }
 
-/// The last letters of the names, by the first: a bit for each.
+/// Last letters of the names by first letter, one bit each.
 const LAST_BY_FIRST: [u32; 26] = {
     let mut ends = [0; 26];
     let mut at = 0;
@@ -276,11 +276,11 @@ const fn with_ends(mut ends: [u32; 26], name: &str) -> [u32; 26] {
     ends
 }
 
-/// Whether a name is worth a closer look: its first and its last letter tell, which no reader leaves out. A name that
-/// begins or ends otherwise may be any.
+/// Whether a name needs a closer look, judged by its first and last letters, which every parser keeps. A name with
+/// other first or last bytes may be any name.
 fn may_refer(name: &[u8]) -> bool {
     match name {
-        // However it is joined: `i_d`.
+        // With any separator: `i_d`.
         [b'i', .., b'd'] => true,
         [first @ b'a'..=b'z', .., last @ b'a'..=b'z'] => {
             let lasts = LAST_BY_FIRST.get(usize::from(first - b'a'));
@@ -291,10 +291,10 @@ fn may_refer(name: &[u8]) -> bool {
     }
 }
 
-/// All references of a body, of which the names are known perhaps.
+/// All references of a body. `cues` are those of its names, if known.
 ///
 /// # Errors
-/// When there are too many, or a body that may have some cannot be read.
+/// Errors if there are too many, or if a body that may have some cannot be read.
 pub(crate) fn find(
     body: &[u8],
     route: Route,
@@ -319,8 +319,8 @@ pub(crate) fn find(
     walk::references(json, route)
 }
 
-/// Whether it may be JSON in wider characters than bytes, as some readers recognise it: by a mark, or by the zeros
-/// around its first character.
+/// Whether some parsers may read it as JSON in UTF-16 or UTF-32: it begins with a byte order mark, or with zeros around
+/// the first character.
 fn is_wide(json: &[u8]) -> bool {
     let start = json
         .get(..json.len().min(WIDE_START_BYTES))

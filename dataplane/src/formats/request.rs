@@ -1,6 +1,6 @@
-//! Request bodies: read once for the few facts that decide where a call goes, then passed on as the
-//! same bytes, with at most two places replaced. Unknown fields are neither read nor checked; that a body's
-//! structure is what it seems is, and so is, where a model is read, that nobody could read another one.
+//! Request bodies: read once for the facts that decide where a call goes, then forwarded as the same bytes with at most
+//! two replacements. Unknown fields are neither read nor checked. Where a model is read, no parser may find another
+//! one.
 
 pub(crate) mod decompress;
 mod form;
@@ -39,63 +39,63 @@ use rewrite::usage_ask;
 pub(crate) use rewrite::{UsageAsk, rewrite};
 pub(crate) use tools::RequestTools;
 
-/// Longer than any model's name. In a form, where it is not quoted, the limit also tells it from a file
-/// sent under its name.
+/// Longer than any model's name. In a form, where names are not quoted, the limit also rules out a file sent under this
+/// field name.
 const MODEL_BYTES_MAX: usize = 1024;
-/// What says for whom a call is.
+/// Members that name the user of a call.
 const TOLD_PLACES: [usize; 3] = [TOLD.start, TOLD.start + 1, TOLD.start + 2];
-/// Longer than any picture's size.
+/// Longer than any image size.
 const SIZE_BYTES_MAX: usize = 32;
-/// What a request body says.
+/// The facts read from a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct RequestFacts {
     /// The model it names.
     pub(crate) model: Option<String>,
-    /// Where the body names it: a JSON string with its quotes, or the value of a multipart field.
+    /// Range of the model's name: a JSON string with its quotes, or the value of a form field.
     pub(crate) model_span: Option<Range<usize>>,
-    /// Whether it wants a stream of events.
+    /// Whether it asks for a stream of events.
     pub(crate) stream: bool,
-    /// Whether it asks for usage at the end of a stream.
+    /// Whether it asks for usage at the end of the stream.
     pub(crate) usage: UsageAsk,
-    /// Most tokens the answer may have, by the names in which that is said.
+    /// Most tokens of the answer, by the members that limit them.
     limits: [Option<u64>; 3],
-    /// How many answers, or pictures, it asks for.
+    /// How many choices or images it asks for.
     pub(crate) n: Option<u64>,
-    /// How many answers it has written to choose from, or asks for under another name.
+    /// How many choices the model generates to select from, or a number under another provider's name.
     written: Option<u64>,
-    /// Size of the pictures it asks for, after their quality where it names one: `high/1024x1024`.
+    /// Size of the images it asks for, after their quality if given: `high/1024x1024`.
     pub(crate) size: Option<String>,
-    /// The tier that it asks for.
+    /// The service tier it asks for.
     pub(crate) tier: Option<String>,
-    /// The member that has the work done after the call.
+    /// The member that defers the work until after the call.
     pub(crate) deferred_by: Option<&'static str>,
-    /// Further models that it names, for others to be used: alternatives, of tools, of requests inside it.
+    /// Further models that it names: fallbacks, and models of tools or nested requests.
     pub(crate) named: Vec<String>,
-    /// The response that it goes on from.
+    /// The previous response that it continues.
     pub(crate) previous: Option<String>,
-    /// The conversation that it belongs to.
+    /// The conversation it belongs to.
     pub(crate) conversation: Option<String>,
-    /// Whether it says that the provider is to keep the answer, or not to.
+    /// Whether it tells the provider to store the answer, or not to.
     pub(crate) store: Option<bool>,
-    /// What the names of its members tell of references to objects; none where nothing is known of them.
+    /// What the names of its members say about references to objects; `None` if unknown.
     pub(crate) cues: Option<ReferenceCues>,
-    /// References in fields of a form.
+    /// References in form fields.
     pub(crate) in_form: Vec<Reference>,
-    /// Whether the model may read what is not in the body as text: pictures, what it refers to, what is kept elsewhere.
+    /// Whether the model may read more than the text of the body: images, referenced objects, or stored data.
     pub(crate) reads_more: bool,
-    /// Whether it names a `prompt`, which is a template that the provider keeps where it is not the text itself.
+    /// Whether it has a `prompt`: a template stored by the provider, unless it is the text itself.
     prompts: bool,
-    /// Its tools, and whatever else has the provider search or run something.
+    /// Tools, and other members that make the provider search or run something.
     pub(crate) tools: RequestTools,
-    /// How often those may be used in all.
+    /// How often tools may be used in total.
     pub(crate) tool_calls_max: Option<u64>,
-    /// Whether it has something to say about thinking.
+    /// Whether it configures reasoning.
     pub(crate) reasons: bool,
-    /// Whether it is a form with a file, and names none elsewhere.
+    /// Whether it is a form with a file, and names no file elsewhere.
     pub(crate) has_file: bool,
     form: Form,
-    /// Where it says whom it is for: `user`, `safety_identifier`, `metadata`.
+    /// Ranges of the members that name the user: `user`, `safety_identifier`, `metadata`.
     pub(crate) tag_spans: [Option<Range<usize>>; 3],
 }
 
@@ -106,35 +106,34 @@ enum Form {
     Multipart,
 }
 
-/// A body that cannot be passed on. Always the client's fault; another try is of no use.
+/// A body that cannot be forwarded. It is always the client's fault, so retries are useless.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadRequest {
-    /// Said to be JSON or a form, and is not.
+    /// It is declared as JSON or a form, but is not.
     #[error("the request body is not valid {what}: {problem}")]
     Malformed {
-        /// The format it was read as.
+        /// The format that was expected.
         what: &'static str,
-        /// The parser's words, with line and column.
+        /// The parser's message, with line and column.
         problem: String,
     },
-    /// A field that must be understood cannot be.
+    /// A field that must be understood cannot be read.
     #[error("{field} {problem}")]
     Field {
         /// Its name in the body.
         field: &'static str,
-        /// What is wrong, as a phrase that follows the name.
+        /// The problem, as a phrase that follows the name.
         problem: &'static str,
     },
 }
 
-/// Reads a body. What is neither JSON nor a form has no facts.
+/// Reads a body. A body that is neither JSON nor a form has no facts.
+///
+/// With `strict`, it must be a JSON object, or a form declared as one. It must contain nothing that a more lenient
+/// upstream could read as another model or limit. Without a declared type it must be JSON.
 ///
 /// # Errors
-/// When a body said to be JSON or a form is none, or names its model or its stream wrongly.
-///
-/// With `strict`, a body has to be a JSON object or a form that is said to be one, with nothing in it that an
-/// upstream which reads more leniently than this could take for another model or limit. One that is said to be
-/// nothing has to be JSON.
+/// Errors if a body declared as JSON or a form is not, or if its model or stream member is invalid.
 pub(crate) fn read(
     body: &[u8],
     content_type: &str,
@@ -172,14 +171,14 @@ pub(crate) fn read(
     }
 }
 
-/// The same members of a body that is unusual.
+/// Reads the members of an unusual body.
 fn read_slowly(json: &[u8]) -> Result<BodyMembers<'_>, serde_json::Error> {
     let mut members = NAMES.read(json)?;
     members.cues = ReferenceCues::of(json);
     Ok(members)
 }
 
-/// What all readers of JSON take for the same text: an object in UTF-8, without a mark before it.
+/// Checks for what all JSON parsers read alike: an object in UTF-8 without a byte order mark.
 fn check_text(body: &[u8], mark: usize, is_object: bool) -> Result<(), BadRequest> {
     let problem = if mark > 0 {
         "it begins with a byte order mark"
@@ -199,8 +198,8 @@ fn check_text(body: &[u8], mark: usize, is_object: bool) -> Result<(), BadReques
 // === impl RequestFacts ===
 
 impl RequestFacts {
-    /// Most tokens the answer may have. A limit under a name that the route does not have is none, and neither is zero,
-    /// which many take for unset.
+    /// Most tokens of the answer. Limits under names that the route does not have are ignored, and so is zero, which
+    /// many read as unset.
     pub(crate) fn max_tokens(&self, route: Route) -> Option<u64> {
         let [old, new, of_responses] = self.limits;
         let most = match route {
@@ -212,24 +211,24 @@ impl RequestFacts {
         most.filter(|most| *most > 0)
     }
 
-    /// How many answers are written.
+    /// How many choices are generated.
     pub(crate) fn choices(&self) -> u64 {
         self.n.max(self.written).unwrap_or_default().max(1)
     }
 
-    /// Whether the model may read what is not in the body as text.
+    /// Whether the model may read more than the text of the body.
     pub(crate) const fn reads_more(&self, route: Route) -> bool {
         self.reads_more || self.prompts && matches!(route, Route::Responses)
     }
 
-    /// How many pictures it asks for, and of which size. None is one: many writers of JSON leave out a zero, and their
-    /// readers put one in its place.
+    /// How many images it asks for, and their size. Zero counts as one: many JSON writers leave out a zero, and parsers
+    /// then use the default.
     pub(crate) fn pictures(&self) -> (u64, &str) {
         let size = self.size.as_deref().unwrap_or_default();
         (self.n.unwrap_or_default().max(1), size)
     }
 
-    /// Whether `rewrite` can ask for usage, and this route would otherwise not report it.
+    /// Whether `rewrite` can ask for usage that this route would not report otherwise.
     pub(crate) fn may_ask_usage(&self, route: Route) -> bool {
         route.usage_is_optional() && matches!(self.usage, UsageAsk::NotAsked(_))
     }
@@ -294,12 +293,12 @@ fn facts(
     })
 }
 
-/// Where it says whom it is for.
+/// Ranges of the members that name the user.
 fn told(body: &[u8], members: &BodyMembers<'_>) -> [Option<Range<usize>>; 3] {
     TOLD_PLACES.map(|at| members.value(at).and_then(|raw| span(body, raw)))
 }
 
-/// `OpenRouter` chooses a model by itself where it is told to fall back and not what to.
+/// `OpenRouter` chooses a model by itself if a fallback is requested without naming models.
 fn check_route(members: &BodyMembers<'_>) -> Result<(), BadRequest> {
     let field = "route";
     let Some(route) = members.value(ROUTE).map(RawValue::get) else {
@@ -315,8 +314,8 @@ fn check_route(members: &BodyMembers<'_>) -> Result<(), BadRequest> {
     Err(BadRequest::Field { field, problem })
 }
 
-/// The id of what is gone on from, or of an object that has one. Anything else may be one to others: what is there and
-/// is no id is refused.
+/// The id of what the request continues, or of an object with one. Other values are refused, because other parsers may
+/// find an id in them.
 fn id_of(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, BadRequest> {
     let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
         return Ok(None);
@@ -330,13 +329,13 @@ fn id_of(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, 
     }
 }
 
-/// The member, if there is one, that has the work done after the call.
+/// The member that defers the work until after the call, if any.
 fn later(members: &BodyMembers<'_>) -> Option<&'static str> {
     let wanted = |at: &&usize| is_wanted(members, **at);
     LATER.iter().find(wanted).map(|at| NAMES.get(*at))
 }
 
-/// The tools, and whatever else has the provider search or run something.
+/// Tools, and other members that make the provider search or run something.
 fn tools(members: &mut BodyMembers<'_>) -> RequestTools {
     let mut tools = std::mem::take(&mut members.named.tools);
     if SEARCHES.iter().any(|at| is_wanted(members, *at)) {
@@ -348,13 +347,14 @@ fn tools(members: &mut BodyMembers<'_>) -> RequestTools {
     tools
 }
 
-/// Whether a member is there, and says more than that it might as well not be.
+/// Whether a member is present and not empty.
 fn is_wanted(members: &BodyMembers<'_>, at: usize) -> bool {
     let raw = members.value(at).map(RawValue::get);
     raw.is_some_and(|text| !matches!(text, "false" | "null" | "[]"))
 }
 
-/// A name has an end, and nothing around it that some provider takes off: neither list nor price would know it.
+/// Checks a model's name: neither lists nor prices would match a name that is too long, or padded with characters that
+/// some providers strip.
 fn check_model(model: Option<&str>, strict: bool) -> Result<(), BadRequest> {
     let model = model.unwrap_or_default();
     let problem = if model.len() > MODEL_BYTES_MAX {
@@ -370,8 +370,8 @@ fn check_model(model: Option<&str>, strict: bool) -> Result<(), BadRequest> {
     })
 }
 
-/// A whole number, however it is written; none for what is below zero, which sets no limit. Where it counts,
-/// nothing else will do: some providers take numbers out of texts, or round them.
+/// A whole number in any notation. A negative one sets no limit and is `None`. With `strict`, other values are refused:
+/// some providers parse numbers from texts, or round them.
 fn number(
     raw: Option<&RawValue>,
     field: &'static str,
@@ -400,12 +400,12 @@ fn number(
     }
 }
 
-/// A field that is the upstream's to refuse when it is wrong.
+/// A field that the upstream validates; an invalid one is `None`.
 fn lenient<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 
-/// A known field of its right type; null is none.
+/// A known field with the right type; null is `None`.
 fn value<'a, T: Deserialize<'a>>(
     raw: Option<&'a RawValue>,
     field: &'static str,
@@ -428,9 +428,9 @@ fn malformed(error: &serde_json::Error) -> BadRequest {
     }
 }
 
-/// Of several that are asked for, the first that may have a price of its own.
+/// The first requested tier that may have a price of its own.
 fn tier(asked: &[Option<String>]) -> Option<String> {
-    // What no region is called.
+    // The name for no particular region.
     let asked = || asked.iter().flatten().filter(|word| *word != "global");
     let own = asked().find(|word| !price::is_standard(word));
     own.or_else(|| asked().next()).cloned()

@@ -1,19 +1,19 @@
-//! Covers a secret in what a provider says: some repeat the key that they were asked with. The length stays,
-//! so that nothing around it has to change.
+//! Masks a secret in what a provider sends: some repeat the key that they were called with. The length stays the same,
+//! so nothing around it changes.
 
 use std::fmt;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
-/// A shorter secret would be found in what has nothing to do with it.
+/// A shorter secret could match unrelated text.
 const SECRET_BYTES_MIN: usize = 8;
 const COVER: u8 = b'*';
 
-/// Finds one secret; prepared once.
+/// A prepared search for one secret.
 pub(crate) struct SecretMask(Option<Finder<'static>>);
 
-// === impl Mask ===
+// === impl SecretMask ===
 
 impl SecretMask {
     pub(crate) fn new(secret: &str) -> Self {
@@ -21,13 +21,13 @@ impl SecretMask {
         Self(long.then(|| Finder::new(secret.as_bytes()).into_owned()))
     }
 
-    /// Whether a text has the secret in it.
+    /// Whether a text contains the secret.
     pub(crate) fn is_in(&self, text: &[u8]) -> bool {
         let finder = self.0.as_ref();
         finder.is_some_and(|finder| finder.find(text).is_some())
     }
 
-    /// The text with the secret covered; it is copied only where that is needed.
+    /// Masks the secret in a text. The text is copied only if it contains the secret.
     pub(crate) fn cover(&self, text: Bytes) -> Bytes {
         let Some(finder) = self.0.as_ref().filter(|_| self.is_in(&text)) else {
             return text;

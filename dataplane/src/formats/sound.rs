@@ -1,6 +1,6 @@
-//! How long a recording is: what is in the file is counted, frame by frame, and nothing is decoded. What a file merely
-//! says of itself is its sender's word, which counts where it is more than what was counted. Every reader goes through
-//! the file once and keeps next to nothing of it, whatever stands there.
+//! Measures the duration of recordings by counting frames, without decoding. A duration in the file's metadata is the
+//! sender's claim; it is used if it is longer than the counted one. Every parser reads the file once with little
+//! memory, whatever it contains.
 
 mod flac;
 mod mp4;
@@ -11,20 +11,20 @@ mod vorbis;
 mod wave;
 mod webm;
 
-/// No recording that says something is longer for its bytes: that is 4 kbit/s, and the slowest codec of telephones takes
-/// 4.75. So much is set aside, and it bounds what a file may say; what is counted may be more.
+/// Upper bound on a file's claimed duration: 4 kbit/s, while the slowest telephone codec needs 4.75. Credit is reserved
+/// for this much; a counted duration may be longer.
 pub(crate) const CLAIM_MS_PER_BYTE: u64 = 2;
 const CLAIM_NANOS_PER_BYTE: u64 = CLAIM_MS_PER_BYTE * 1_000_000;
 
-/// What is counted is no longer than this either: a packet of Opus is at most.
+/// Upper bound on the counted duration: a packet of Opus reaches it.
 const COUNT_NANOS_PER_BYTE: u64 = 120_000_000;
 
-/// Sound of fewer samples a second is none.
+/// At a lower sample rate nothing can be heard.
 const RATE_MIN: u64 = 4_000;
 
 const NANOS: u64 = 1_000_000_000;
 
-/// Milliseconds of sound in a file; none where it is in no form that is read here, or nothing in it can be counted.
+/// Duration of a file in milliseconds. Returns `None` if the format is unknown or nothing in it can be counted.
 pub(crate) fn length_ms(file: &[u8]) -> Option<u64> {
     let file = mpeg::without_tag(file);
     let kind = file.get(4..8);
@@ -41,7 +41,7 @@ pub(crate) fn length_ms(file: &[u8]) -> Option<u64> {
     (nanos > 0).then(|| nanos.div_ceil(1_000_000))
 }
 
-/// What a file says, as far as a file of its size can hold that.
+/// A claimed duration, bounded by the size of the file.
 fn claim(file: &[u8], nanos: u64) -> u64 {
     within(file, nanos, CLAIM_NANOS_PER_BYTE)
 }
@@ -51,7 +51,7 @@ fn within(file: &[u8], nanos: u64, per_byte: u64) -> u64 {
     nanos.min(bytes.saturating_mul(per_byte))
 }
 
-/// The time of so many samples; none at a rate at which nothing can be heard.
+/// The duration of samples; 0 at a rate at which nothing can be heard.
 fn samples_nanos(samples: u64, rate: u64) -> u64 {
     if rate < RATE_MIN {
         return 0;
@@ -59,14 +59,14 @@ fn samples_nanos(samples: u64, rate: u64) -> u64 {
     nanos_of(samples, rate)
 }
 
-/// The time of so many units, of which so many make a second.
+/// The duration of units at `rate` units per second.
 fn nanos_of(units: u64, rate: u64) -> u64 {
     let nanos = u128::from(units) * u128::from(NANOS);
     let nanos = nanos.checked_div(u128::from(rate)).unwrap_or_default();
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
-/// A number of up to eight bytes, the highest first.
+/// A big-endian number of up to eight bytes.
 fn big_endian(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(len)?)?;
     Some(
@@ -76,7 +76,7 @@ fn big_endian(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     )
 }
 
-/// The same, the lowest first.
+/// A little-endian number of up to eight bytes.
 fn little_endian(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(len)?)?;
     let lowest_last = bytes.iter().rev();

@@ -1,5 +1,4 @@
-//! The law of streams: however a body is cut into chunks, the same bytes come out of it and the same
-//! usage is heard in it.
+//! However a body is cut into chunks, the same bytes and the same usage result.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -35,7 +34,7 @@ const MESSAGES: &str = concat!(
     "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\ndata: cut off",
 );
 
-/// What a stream comes to.
+/// The result of a stream.
 #[derive(Debug, PartialEq)]
 struct Passed {
     out: Vec<u8>,

@@ -1,6 +1,5 @@
-//! Event streams: cuts a stream of chunks at the borders of its events without changing a byte, so that
-//! no client is left with a part of one. Of what events hold it reads the name and the data, and the same
-//! bytes come out however they arrive.
+//! Event streams: cuts a stream of chunks at event borders without changing a byte, so that no client gets a partial
+//! event. Of events it reads the name and the data. The output does not depend on how the bytes arrive.
 
 use std::borrow::Cow;
 
@@ -8,25 +7,25 @@ use bytes::{Bytes, BytesMut};
 
 use super::text;
 
-/// More than any event a provider sends. A longer one goes through in pieces, so that one that never
-/// ends costs no memory and still arrives.
+/// Longer than any provider's events. A longer event is passed on in pieces, so that an endless one needs no memory and
+/// still arrives.
 const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Longer than any ping.
 const PING_BYTES_MAX: usize = 128;
 
-/// Keeps back the beginning of an event until its end has come. An event ends with a blank line; lines
-/// end with LF, CRLF or CR.
+/// Holds back the beginning of an event until its end arrives. An event ends with a blank line; lines end with LF, CRLF
+/// or CR.
 #[derive(Debug, Default)]
 pub(crate) struct EventCutter {
-    /// The beginning of an event whose end has not come yet.
+    /// The beginning of the current event.
     carry: BytesMut,
     line: SseLine,
-    /// A part of the event under way has gone through.
+    /// Part of the current event was passed on already.
     torn: bool,
 }
 
-/// Where in a line the last byte was.
+/// The position of the last byte in its line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum SseLine {
     /// At its beginning.
@@ -34,14 +33,14 @@ enum SseLine {
     Start,
     /// Inside it.
     Inside,
-    /// Just after a CR, which a LF may yet complete.
+    /// Just after a CR, which may be followed by its LF.
     AfterCr {
         /// Whether that line was blank.
         blank: bool,
     },
 }
 
-// === impl Events ===
+// === impl EventCutter ===
 
 impl EventCutter {
     /// At the beginning of a stream.
@@ -49,9 +48,8 @@ impl EventCutter {
         Self::default()
     }
 
-    /// Takes a chunk and gives the events that end in it, in one run; none when none does. A chunk that
-    /// ends with an event is given back as it is, for the price of a look at its end. An event that ends
-    /// with CR comes with the byte after it, for that might be its LF.
+    /// Takes a chunk and returns the events that end in it, or `None`. A chunk that ends with an event is returned
+    /// uncopied; only its end is inspected. An event that ends with CR waits for the next byte, which may be its LF.
     pub(crate) fn push(&mut self, mut chunk: Bytes) -> Option<Bytes> {
         let whole = self.line.run(&chunk);
         if self.torn && whole.is_none() {
@@ -74,23 +72,23 @@ impl EventCutter {
         some(run)
     }
 
-    /// Lets what is kept back go through, whether or not its end will come.
+    /// Releases what is held back, even if the event is incomplete.
     pub(crate) fn release(&mut self) -> Option<Bytes> {
         self.torn |= self.holds();
         some(self.carry.split().freeze())
     }
 
-    /// Bytes of an event that are kept back.
+    /// Number of bytes held back.
     pub(crate) fn kept(&self) -> usize {
         self.carry.len()
     }
 
-    /// Whether the beginning of an event is kept back.
+    /// Whether the beginning of an event is held back.
     pub(crate) fn holds(&self) -> bool {
         !self.carry.is_empty()
     }
 
-    /// Whether what has gone through ends with an event.
+    /// Whether the bytes passed on end with an event.
     pub(crate) const fn is_at_border(&self) -> bool {
         !self.torn
     }
@@ -100,10 +98,10 @@ fn some(bytes: Bytes) -> Option<Bytes> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-// === impl Line ===
+// === impl SseLine ===
 
 impl SseLine {
-    /// Length of the chunk's beginning up to the end of the last event in it; none when none ends.
+    /// Length of the chunk's complete events. Returns `None` if no event ends in it.
     fn run(&mut self, chunk: &[u8]) -> Option<usize> {
         // Whatever came before, this ends a line and then a blank one.
         if chunk.ends_with(b"\n\n") || chunk.ends_with(b"\n\r\n") {
@@ -117,8 +115,7 @@ impl SseLine {
         run
     }
 
-    /// Length of the chunk's beginning that ends an event, if one does. What comes before the answer
-    /// counts as seen.
+    /// Length of the chunk up to the end of its first event, if one ends in it. Bytes before the end are consumed.
     fn end(&mut self, chunk: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
@@ -149,7 +146,7 @@ impl SseLine {
     }
 }
 
-/// The events of a run, and what follows the last of them.
+/// The events of a run, and the rest after the last one.
 pub(crate) fn events(run: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut line, mut rest) = (SseLine::Start, run);
     std::iter::from_fn(move || {
@@ -160,7 +157,7 @@ pub(crate) fn events(run: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether a run says no more than that the stream is alive: comments, pings, blank lines.
+/// Whether a run only shows that the stream is alive: comments, pings, blank lines.
 pub(crate) fn is_quiet(run: &[u8]) -> bool {
     events(run).all(|event| {
         if event.len() > PING_BYTES_MAX {
@@ -172,7 +169,7 @@ pub(crate) fn is_quiet(run: &[u8]) -> bool {
     })
 }
 
-/// Whether some object in this JSON has this type.
+/// Whether an object in this JSON has this type.
 fn is_type(json: &[u8], name: &[u8]) -> bool {
     const KEY: &[u8] = b"\"type\"";
     let value = memchr::memmem::find(json, KEY).and_then(|at| json.get(at + KEY.len()..));
@@ -184,12 +181,12 @@ fn is_type(json: &[u8], name: &[u8]) -> bool {
     })
 }
 
-/// The name of an event, where it is given.
+/// The name of an event, if it has one.
 pub(crate) fn name_of(event: &[u8]) -> Option<&[u8]> {
     fields(event, b"event").last()
 }
 
-/// The data of an event: its `data` lines joined with LF, without copying when there is one.
+/// The data of an event: its `data` lines joined with LF, without copying if there is one.
 pub(crate) fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
     let mut data: Option<Cow<'_, [u8]>> = None;
     for value in fields(event, b"data") {
@@ -206,7 +203,7 @@ pub(crate) fn data_of(event: &[u8]) -> Cow<'_, [u8]> {
     data.unwrap_or_default()
 }
 
-/// The values of the lines of this name.
+/// The values of the lines with this name.
 fn fields<'e>(event: &'e [u8], name: &'static [u8]) -> impl Iterator<Item = &'e [u8]> {
     let event = event.get(text::bom(event)..).unwrap_or_default();
     let lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
@@ -226,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    /// What goes through of a stream that comes in pieces of these lengths, piece by piece.
+    /// The output for a stream that arrives in pieces of these lengths.
     fn through(stream: &[u8], lengths: &[usize]) -> Vec<Bytes> {
         let mut cutter = EventCutter::new();
         let mut left = Bytes::copy_from_slice(stream);
@@ -303,7 +300,7 @@ mod tests {
         assert_eq!(out.len(), EVENT_BYTES_MAX / 2 * 3);
         assert!(!cutter.is_at_border() && !cutter.holds());
         assert_eq!(cutter.push(part.clone()), Some(part));
-        // Its end mends the stream.
+        // Its end repairs the stream.
         assert_eq!(
             cutter.push(Bytes::from_static(b"\n\ndata")).unwrap(),
             "\n\n"
@@ -371,7 +368,7 @@ mod tests {
                 let mut at = 0;
                 for piece in pieces {
                     at += piece.len();
-                    // What ends with CR may lack its LF only where the stream ends.
+                    // An event that ends with CR may lack its LF only at the end of the stream.
                     prop_assert!(borders.contains(&at), "{at} is inside an event");
                 }
             }

@@ -1,5 +1,5 @@
-//! What a caller counts a call under: its header, else what the body says of whom it is for. Nothing depends on it but
-//! totals, so a body may say it as it likes; a header that cannot be counted is refused, for it would count for nothing.
+//! The tag that a call is counted under: its header, or else what the body says about its user. Only totals depend on
+//! it, so a body's value is not checked. An invalid header is refused, because it would be ignored.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -9,17 +9,17 @@ use serde_json::value::RawValue;
 
 use super::request::RequestFacts;
 
-/// Not for the upstream.
+/// Not forwarded to the upstream.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-proxyxai-tag");
-/// Of a tag; what bodies say is cut to so many. The journal of open calls has room for no more.
+/// Length of a tag; values from bodies are cut to it. The journal of open calls has no room for more.
 const BYTES_MAX: usize = 64;
-/// Providers take 16 short texts.
+/// Providers accept 16 short texts.
 const METADATA_BYTES_MAX: usize = 32 * 1024;
 const USER: &str = "user";
 const SAFETY: &str = "safety_identifier";
 const METADATA: &str = "metadata.";
 
-/// Where bodies say it, in the order in which it counts.
+/// The members of bodies that hold the tag, in order of precedence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TagMembers(Vec<TagMember>);
 
@@ -32,10 +32,10 @@ enum TagMember {
 }
 
 impl TagMembers {
-    /// Reads a list of `user`, `safety_identifier` and `metadata.KEY`; an empty one is nothing, and so is `-`.
+    /// Reads a list of `user`, `safety_identifier` and `metadata.KEY`. An empty text or `-` means none.
     ///
     /// # Errors
-    /// When there is something else in it.
+    /// Errors if the list has another element.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let names = text.split(',').map(str::trim);
         let member = |name: &str| match name {
@@ -54,10 +54,10 @@ impl TagMembers {
     }
 }
 
-/// The tag that a header says; none where there is none.
+/// The tag in the header, if there is one.
 ///
 /// # Errors
-/// When it has anything but 1 to 64 signs of visible ASCII, or stands there twice.
+/// Errors if it is not 1 to 64 visible ASCII characters, or is given twice.
 pub(crate) fn of_header(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
     let mut given = headers.get_all(&HEADER).iter();
     let Some(first) = given.next() else {
@@ -72,7 +72,7 @@ pub(crate) fn of_header(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
     Ok(Some(text))
 }
 
-/// The tag that a body says; empty where it says none.
+/// The tag in the body; empty if there is none.
 pub(crate) fn of_body(body: &[u8], facts: &RequestFacts, members: &TagMembers) -> String {
     let [user, safety, metadata] = facts.tag_spans.each_ref().map(|at| {
         let bytes = body.get(at.clone()?)?;
@@ -93,7 +93,7 @@ pub(crate) fn of_body(body: &[u8], facts: &RequestFacts, members: &TagMembers) -
 /// A JSON text as a tag.
 fn word(json: &str) -> Option<String> {
     let text: Cow<'_, str> = serde_json::from_str(json).ok()?;
-    // No further than is kept: a text may be as long as its body.
+    // Stops at the length of a tag: a text may be as long as its body.
     let seen = text.chars().filter(|sign| !is_invisible(*sign));
     let mut tag = String::new();
     for sign in seen.skip_while(|sign| sign.is_whitespace()) {
@@ -147,7 +147,8 @@ mod tests {
         let both = r#"{"model":"m","user":"anna","metadata":{"team":"t"}}"#;
         assert_eq!(tag(both, "metadata.team,user"), "t");
         assert_eq!(tag(both, ""), "");
-        // Nothing that is not seen: direction, lines, no width, fillers. Marks and signs of other scripts stay.
+        // No invisible characters: directions, line breaks, zero-width characters, fillers. Marks and characters of
+        // other scripts stay.
         let unseen = "{\"model\":\"m\",\"user\":\"\u{200b} \u{202e}an\u{3164}na\u{2028} 7\"}";
         assert_eq!(tag(unseen, "user"), "anna 7");
         let marks = "{\"model\":\"m\",\"user\":\"Jose\u{301} \u{1f600}\"}";

@@ -1,11 +1,11 @@
-//! Small reads of bytes and text that several formats share. Nothing here knows an API.
+//! Small functions on bytes and text that several formats share. Nothing here depends on an API.
 
-/// How many JSON spaces a slice begins with.
+/// Number of JSON spaces at the beginning of a slice.
 pub(super) fn spaces(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| is_space(**byte)).count()
 }
 
-/// Whether JSON takes this byte for a space.
+/// Whether JSON treats this byte as a space.
 pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -13,7 +13,7 @@ pub(super) const fn is_space(byte: u8) -> bool {
 /// In UTF-8.
 pub(super) const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
-/// Length of a byte order mark at the beginning, if there is one.
+/// Length of a byte order mark at the beginning, or 0.
 pub(super) fn bom(bytes: &[u8]) -> usize {
     if bytes.starts_with(&BYTE_ORDER_MARK) {
         BYTE_ORDER_MARK.len()
@@ -22,14 +22,14 @@ pub(super) fn bom(bytes: &[u8]) -> usize {
     }
 }
 
-/// Where `part` lies inside `whole`, of which it must be a slice.
+/// The range of `part` inside `whole`, of which it must be a slice.
 pub(super) fn span(whole: &[u8], part: &[u8]) -> Option<std::ops::Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= whole.len()).then_some(start..end)
 }
 
-/// The parameters of a query, each with what separates it from the next: some readers take `;` for that as well.
+/// The parameters of a query, each with its separator from the next. Some parsers also split at `;`.
 pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split_inclusive(['&', ';']).map(|parameter| {
         let end = parameter.trim_end_matches(['&', ';']).len();
@@ -37,7 +37,7 @@ pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The text with its percent-encoded bytes decoded; what is no text then is replaced.
+/// The percent-decoded text. Invalid UTF-8 is replaced.
 pub(crate) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,9 +1,8 @@
-//! Several words looked for in one pass over a text, by vector instructions: texts are long, and mostly none of the
-//! words is there.
+//! Searches several words in one pass with vector instructions: texts are long, and most contain none of the words.
 
 use aho_corasick::packed::Searcher;
 
-/// Finds some words. None on a processor without vector instructions: every text may have them there.
+/// Finds some words. Without vector instructions every text counts as possibly containing them.
 pub(super) struct WordFinder(Option<Searcher>);
 
 impl WordFinder {
@@ -11,7 +10,7 @@ impl WordFinder {
         Self(Searcher::new(words))
     }
 
-    /// Whether one of the words may be there.
+    /// Whether one of the words may be present.
     pub(super) fn may_be_in(&self, text: &[u8]) -> bool {
         let finder = self.0.as_ref();
         finder.is_none_or(|finder| finder.find(text).is_some())

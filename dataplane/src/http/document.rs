@@ -1,5 +1,5 @@
-//! The `OpenAPI` document of what a data plane answers itself: calls, by the register's rows, lists of models and objects,
-//! and what is asked by those who look after it.
+//! The `OpenAPI` document of what a data plane serves itself: calls, by the endpoint register; lists of models and
+//! objects; health and metrics.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ const METRICS: &str = "/metrics";
 const FORM: &str = "multipart/form-data";
 const EVENTS: &str = "text/event-stream";
 
-/// What the gateway itself refuses calls with, and when.
+/// Status codes with which the gateway refuses calls, and when.
 const REFUSALS: [(u16, &str); 13] = [
     (
         400,
@@ -63,9 +63,9 @@ const REFUSALS: [(u16, &str); 13] = [
     ),
     (508, "The call has come in a circle."),
 ];
-/// Those of what is answered without a call.
+/// Those that apply to lists, which make no call.
 const OF_LISTS: [u16; 6] = [400, 401, 403, 404, 429, 503];
-/// The models of the console are a list as well.
+/// Model lists of the dashboard.
 const MODELS: [&str; 2] = ["/models", "/dashboard/models"];
 
 const TAGS: [(&str, &str); 5] = [
@@ -90,16 +90,16 @@ const OBJECTS: &str = "Objects and models";
 const CLOSED: &str = "Calls that are not open";
 const SYSTEM: &str = "The system";
 
-/// Whose shape errors have.
+/// The dialect of error bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ErrorDialect {
     OpenAi,
     Anthropic,
-    /// As the request says.
+    /// That of the request.
     Either,
 }
 
-/// The document, to be put together with those of others.
+/// The data plane's part of the document; the caller merges it with others.
 pub fn document() -> OpenApi {
     let mut paths = Paths::new();
     for row in endpoint::all() {
@@ -184,7 +184,7 @@ fn begun(verb: Verb, path: &str, tag: &str, summary: &str) -> OperationBuilder {
         .tag(tag)
         .summary(Some(summary))
         .operation_id(Some(format!("{name}{}", camel(own))));
-    // `/models` is the same list without its version.
+    // `/models` is the same list without `/v1`.
     if own == path {
         operation = operation.operation_id(Some(format!("{name}Bare{}", camel(own))));
     }
@@ -220,7 +220,7 @@ fn path_parameter(name: &str) -> Parameter {
         .build()
 }
 
-/// What is relayed is read for what it costs; the rest of it is the provider's to judge.
+/// The gateway reads a body only to price it; the provider validates the rest.
 fn body(row: &Endpoint) -> Option<RequestBody> {
     if matches!(row.verb, Verb::Get | Verb::Delete) {
         return None;
@@ -430,7 +430,7 @@ fn text() -> Object {
     Object::with_type(Type::String)
 }
 
-/// What is the provider's to say.
+/// A schema that accepts anything: the provider defines it.
 fn anything() -> RefOr<Schema> {
     let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
     RefOr::T(any.into())

@@ -1,4 +1,4 @@
-//! What is the same for every request on an HTTP port, whoever answers it: its id, and what pages in browsers ask.
+//! What every HTTP request needs, whichever service handles it: a request id, and CORS for pages in browsers.
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode, header};
@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode, header};
 use super::cors;
 use crate::RequestId;
 
-/// One request at the edge.
+/// A request while it is handled.
 #[derive(Debug)]
 pub struct Edge {
     id: RequestId,
@@ -15,10 +15,10 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Takes a request in. A browser's question what it may send is answered here.
+    /// Takes a request in, and answers a CORS preflight.
     ///
     /// # Errors
-    /// The answer to such a question.
+    /// Errors with the response to a preflight.
     pub fn enter<B>(request: &mut Request<B>) -> Result<Self, Box<Response<Body>>> {
         let id = RequestId::settle(request.headers_mut());
         let from_page = request.headers().contains_key(header::ORIGIN);
@@ -34,7 +34,7 @@ impl Edge {
         })
     }
 
-    /// Lets its answer out.
+    /// Completes the headers of the response.
     pub fn leave(self, answer: &mut Response<Body>) {
         self.id.mark(answer.headers_mut());
         let is_told = self.tells_refusals || answer.status() != StatusCode::UNAUTHORIZED;

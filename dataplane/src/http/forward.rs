@@ -1,4 +1,4 @@
-//! Passes `/x-*` and `/dashboard/*` on to control, so that one host name serves old clients.
+//! Forwards `/x-*` and `/dashboard/*` to control, so that old clients need only one host name.
 
 use std::net::IpAddr;
 
@@ -15,10 +15,10 @@ use crate::{
     relay::{BodySegments, Relay, X_FORWARDED_FOR, refuse, strip_hop_by_hop},
 };
 
-/// Control takes no larger body.
+/// Control accepts no larger body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Forwards one call of the administration.
+/// Forwards one administrative request.
 pub(super) async fn forward<B>(
     relay: &Relay,
     control: &BaseUrl,

@@ -1,5 +1,5 @@
-//! Lists of objects: what the caller has made, as far as it is remembered here. A provider's own list would be of
-//! everybody who uses the same key.
+//! Lists of objects: what the caller has made, as far as this gateway remembers it. The provider's own list would show
+//! the objects of all who share the key.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ use crate::{
 
 const LIMIT_DEFAULT: u32 = 20;
 
-/// What a path lists, and the row that says so.
+/// The kind of object that a path lists, and its endpoint; `None` for other paths.
 pub(super) fn find(path: &str) -> Option<(ObjectKind, EndpointMatch)> {
     let found = endpoint::find(&Method::GET, &endpoint::canonical(path));
     match found {
@@ -29,7 +29,7 @@ pub(super) fn find(path: &str) -> Option<(ObjectKind, EndpointMatch)> {
     }
 }
 
-/// A page of a list, in the dialect that the caller speaks. Where it may be asked for is judged as for a call.
+/// A page of a list, in the dialect of the caller. Access is checked as for a call.
 pub(super) async fn answer(
     relay: &Relay,
     peer: IpAddr,
@@ -66,7 +66,7 @@ async fn page(
     listed.map_err(|_| Refusal::Unavailable)
 }
 
-/// What a query wants, of nobody's yet.
+/// Parses the query. The caller's account is not set yet.
 fn wanted(query: &str) -> Result<ObjectListQuery, Refusal> {
     let mut wanted = ObjectListQuery {
         account: proxyxai_contract::id::AccountId::ROOT,

@@ -1,5 +1,5 @@
-//! `GET /metrics`: what is counted of calls, and how this data plane stands, in Prometheus' text format.
-//! No account, key or model is named. For root's key and `METRICS_TOKEN`; for everybody on an address of its own.
+//! `GET /metrics`: counters of calls and the state of this data plane, in the Prometheus text format. No account, key
+//! or model is named. Readable with root's key or `METRICS_TOKEN`, and without either on an address of its own.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
 
 pub(super) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The page, for whom it is.
+/// The page, if the request is authorized.
 pub(super) fn page(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Response<Body> {
     let Some(snapshot) = relay.state.snapshot() else {
         return refuse(Dialect::OpenAi, &Refusal::Unavailable);
@@ -51,11 +51,11 @@ fn holds_token(relay: &Relay, headers: &HeaderMap) -> bool {
     let (Some(token), Some(given)) = (&relay.config.metrics_token, credential_from(headers)) else {
         return false;
     };
-    // In a time that tells nothing of where they begin to differ.
+    // Constant time, so that timing does not reveal where they differ.
     token.expose().as_bytes().ct_eq(given.as_bytes()).into()
 }
 
-/// The page, for everybody.
+/// The page, without authorization.
 pub(super) fn open(relay: &Relay) -> Response<Body> {
     let Some(snapshot) = relay.state.snapshot() else {
         return refuse(Dialect::OpenAi, &Refusal::Unavailable);
@@ -118,7 +118,7 @@ fn registry(relay: &Relay, snapshot: &Snapshot) -> Registry {
     registry
 }
 
-/// Credit on lease, and what is done with it.
+/// Credit on lease and how it is used.
 fn credit(sums: &Figures, registry: &mut Registry) {
     let mut dollars = |name: &str, help: &str, amount: Money| {
         registry.register(name, help, ConstGauge::new(amount.dollars()));
@@ -152,7 +152,7 @@ fn credit(sums: &Figures, registry: &mut Registry) {
     );
 }
 
-/// Beside a control plane, which alone knows what keys cost.
+/// Only available beside a control plane, which alone knows what keys cost.
 fn posted(earned: &EarningCounters, registry: &mut Registry) {
     for (name, help, sum) in [
         (
@@ -196,7 +196,7 @@ fn ages(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
     }
 }
 
-/// How many keys, keys for one model, leases and records there are in which state.
+/// Counts keys, keys for one model, leases and records by state.
 fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
     let now = relay.clock.now();
     let (mut keys, mut pairs) = (Counts::of(KEY_STATES), Counts::of(PAIR_STATES));
@@ -239,7 +239,7 @@ fn states(relay: &Relay, snapshot: &Snapshot, registry: &mut Registry) {
     }
 }
 
-/// `returning` keys have rested and are asked again, one call at a time.
+/// A `returning` key has rested and gets one call at a time.
 const KEY_STATES: &[&str] = &["ready", "sleeping", "returning", "quarantined", "disabled"];
 const PAIR_STATES: &[&str] = &["sleeping", "returning"];
 const LEASE_STATES: &[&str] = &["active", "exhausted", "recalled", "returning"];
@@ -256,7 +256,7 @@ fn state(health: HealthState, now: Millis) -> &'static str {
     }
 }
 
-/// How often each of a few states was met.
+/// How often each of a few states occurred.
 struct Counts(Vec<(&'static str, u64)>);
 
 impl Counts {

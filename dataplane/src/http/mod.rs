@@ -1,5 +1,5 @@
-//! The HTTP surface: sends each path to the room that answers it. A plain function instead of a
-//! router with layers, because each of those would cost every call.
+//! The HTTP surface: dispatches each path to its handler. It is a plain function, because every layer of a router would
+//! add cost to each call.
 
 mod cors;
 mod document;
@@ -28,7 +28,7 @@ use crate::{
     telemetry::EndpointKind,
 };
 
-/// Answers every request of a data plane. Cheap to clone.
+/// Handles all requests of a data plane. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HttpService(Arc<ServiceState>);
 
@@ -36,9 +36,9 @@ pub struct HttpService(Arc<ServiceState>);
 struct ServiceState {
     relay: Arc<Relay>,
     admin: Admin,
-    /// What people look at.
+    /// Pages of the dashboard.
     pages: Router,
-    /// Where the administration runs, so that it does not hold up the calls of a serving thread.
+    /// Runtime of the administration, so that it does not hold up the calls of a serving thread.
     home: Handle,
 }
 
@@ -52,12 +52,12 @@ impl HttpService {
         }))
     }
 
-    /// Waits until the calls have ended that go on without their clients.
+    /// Waits until abandoned calls have ended.
     pub async fn wait_abandoned(self) {
         self.0.relay.wait_abandoned().await;
     }
 
-    /// The same for another thread, with connections to providers of its own.
+    /// The same service for another thread, with its own connections to providers.
     #[must_use]
     pub fn sibling(&self) -> Self {
         let ServiceState {
@@ -69,7 +69,7 @@ impl HttpService {
         Self::new(relay.sibling(), admin.clone(), pages.clone(), home.clone())
     }
 
-    /// Answers one request that came from `peer`. Every answer carries the request's id.
+    /// Handles one request from `peer`. Every response carries the request id.
     pub async fn answer<B>(self, peer: IpAddr, mut request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -81,7 +81,7 @@ impl HttpService {
         };
         let relay = &self.0.relay;
         let place = local_endpoint(request.method(), request.uri().path());
-        // A WebSocket is refused like a call, wherever it was asked for.
+        // A WebSocket is refused like a call, on any path.
         let place = place.filter(|_| !asks_websocket(request.headers()));
         let mut response = match place {
             None => relay.call(peer, request).await,
@@ -97,7 +97,7 @@ impl HttpService {
         response
     }
 
-    /// Answers a request on the address that is for metrics alone.
+    /// Handles a request on the address that serves only metrics.
     #[expect(clippy::unused_async, reason = "servers wait for every answer alike")]
     pub async fn measure<B: Send>(self, request: Request<B>) -> Response<Body> {
         let mut request = request.map(drop);
@@ -113,7 +113,7 @@ impl HttpService {
         response
     }
 
-    /// Answers what is no call.
+    /// Handles a request that is not a call.
     async fn page<B>(
         self,
         place: LocalEndpoint,
@@ -148,13 +148,13 @@ impl HttpService {
         }
     }
 
-    /// Whether calls are wanted; if not, why.
+    /// `/readyz`: whether calls are accepted, and if not, why.
     fn ready(&self) -> Response<Body> {
         let ServiceState { relay, admin, .. } = &*self.0;
         readiness(relay.unready_reason().or_else(|| admin.fault()))
     }
 
-    /// Hands a request to control.
+    /// Passes a request to control.
     async fn administer<B>(self, peer: IpAddr, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -184,7 +184,7 @@ impl HttpService {
     }
 }
 
-/// Where a request goes that is no call.
+/// Where a request that is not a call goes.
 #[derive(Debug, Clone, Copy)]
 enum LocalEndpoint {
     Models,
@@ -195,7 +195,7 @@ enum LocalEndpoint {
 }
 
 impl LocalEndpoint {
-    /// As it is counted.
+    /// The kind under which it is counted.
     fn room(self, status: StatusCode) -> EndpointKind {
         match self {
             Self::Pages if status == StatusCode::NOT_FOUND => EndpointKind::Unknown,
@@ -207,7 +207,7 @@ impl LocalEndpoint {
     }
 }
 
-/// Where a request goes; none for a call, which is relayed.
+/// Returns where a request goes, or `None` for a call, which is relayed.
 fn local_endpoint(method: &Method, path: &str) -> Option<LocalEndpoint> {
     if *method == Method::GET {
         if models::is_asked(path) {
@@ -229,8 +229,8 @@ fn local_endpoint(method: &Method, path: &str) -> Option<LocalEndpoint> {
     })
 }
 
-/// Whether the key may be used from where the request comes. Whose key it is and what it may do is
-/// control's to judge, and all of it before the first snapshot.
+/// Whether the key may be used from this address. Control checks whose key it is and what it may do, and checks
+/// everything before the first snapshot.
 fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(snapshot) = relay.state.snapshot() else {
         return Ok(());
@@ -244,7 +244,7 @@ fn may_administer(relay: &Relay, peer: IpAddr, headers: &HeaderMap) -> Result<()
     }
 }
 
-/// The answer of `/readyz`, given what keeps it from being yes.
+/// The `/readyz` response; `obstacle` says why it is not ready.
 pub fn readiness(obstacle: Option<String>) -> Response<Body> {
     let Some(why) = obstacle else {
         return "ready\n".into_response();
@@ -253,13 +253,13 @@ pub fn readiness(obstacle: Option<String>) -> Response<Body> {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-/// The answer for a path that nothing is at, in the shape that clients of it read.
+/// The 404 for an unknown path, in the shape that its clients expect.
 pub fn not_found(path: &str) -> Response<Body> {
     let path_shown = path.chars().take(200).collect();
     refuse(Dialect::of(path), &Refusal::NotFound { path: path_shown })
 }
 
-/// A JSON answer.
+/// A JSON response.
 fn json(body: Bytes) -> Response<Body> {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -1,5 +1,5 @@
-//! `GET /v1/models` and `/v1/models/{id}`: what the caller may ask for, in the shape of the client's dialect. Answered
-//! here, since one provider's list would not be the pool's. What providers list is asked for in the background.
+//! `GET /v1/models` and `/v1/models/{id}`: the models a caller may use, in the client's dialect. Served here, since one
+//! provider's list would not be the pool's. Provider lists are fetched in the background.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -23,12 +23,12 @@ use crate::{
     state::{KeyState, Snapshot},
 };
 
-/// Whether a path is for this list, or for one model of it.
+/// Whether a path is this list or one model of it.
 pub(super) fn is_asked(path: &str) -> bool {
     matches!(path, "/v1/models" | "/models" | "/dashboard/models") || endpoint::is_models(path)
 }
 
-/// The list for one caller, or one of it. Where it may be asked for is judged as for a call.
+/// The list for one caller, or one model of it. Access is checked as for a call.
 pub(super) async fn answer(
     relay: &Relay,
     peer: IpAddr,
@@ -74,7 +74,7 @@ async fn names(
     admit::state(&chain)?;
     admit::address(&chain, relay.client_address(peer, headers))?;
     let path = upstream_path(path);
-    // The dashboard's is no path of the proxy.
+    // The dashboard's path is not a path of the proxy.
     if path.starts_with("/v1/") {
         admit::resource(&chain, &snapshot.settings, &path)?;
     }
@@ -88,7 +88,7 @@ async fn names(
     };
     let mut names = view.visible();
     if names.is_empty() {
-        // Only where there is nothing else to say.
+        // Wait only if the list would be empty otherwise.
         relay.wait_for_listed_models(&asked).await;
         names = view.visible();
     }
@@ -98,7 +98,7 @@ async fn names(
     Ok(names)
 }
 
-/// The models of one caller.
+/// The models that one caller may use.
 struct CallerModels<'a> {
     snapshot: &'a Snapshot,
     chain: &'a [&'a AccountConfig],
@@ -106,8 +106,8 @@ struct CallerModels<'a> {
 }
 
 impl CallerModels<'_> {
-    /// Models of the keys in reachable levels, and names that mappers understand, as far as every access list of
-    /// the chain allows them and they may be called.
+    /// Models of the keys in reachable levels and names that mappers understand, as far as every access list of the
+    /// chain allows them and they may be called.
     fn visible(&self) -> BTreeSet<String> {
         let offers: Vec<LevelModels<'_>> = (0..Level::COUNT)
             .filter_map(|level| Level::new(i64::try_from(level).ok()?).ok())
@@ -135,7 +135,7 @@ impl CallerModels<'_> {
         names
     }
 
-    /// Those with a price that some key would be asked for: nothing is known against them.
+    /// Models with a price that at least one key would be asked for, because nothing rules them out.
     fn priced(&self) -> BTreeSet<String> {
         let names = self.snapshot.prices.models.keys();
         let names = names.filter(|name| {
@@ -155,7 +155,7 @@ impl CallerModels<'_> {
         of_key && lists.all(|models| models.allows(model))
     }
 
-    /// Whether a call for a model would be let in, and lead to a level that serves what it is mapped to.
+    /// Whether a call for a model would be admitted and routed to a level that serves what it is mapped to.
     fn leads(&self, model: &str, serves: impl Fn(Level, &str) -> bool) -> bool {
         let Self {
             snapshot, chain, ..
@@ -176,16 +176,15 @@ impl CallerModels<'_> {
     }
 }
 
-/// Whether what a key serves is not said name by name.
+/// Whether a key's models are not listed name by name.
 fn is_open(config: &KeyConfig) -> bool {
     config.models.is_empty() || config.models.iter().any(|model| model.contains('*'))
 }
 
-/// What the keys of a level have: what the operator says, else what the provider lists, else what the price table
-/// says of it.
+/// What the keys of a level serve: the operator's list, else the provider's, else the price table's.
 struct LevelModels<'s> {
     said: HashSet<&'s str>,
-    /// What of a provider's list a key serves is its configuration's to say.
+    /// The provider's lists; a key's configuration says which of them it serves.
     listed: Vec<(Arc<BTreeSet<String>>, &'s KeyConfig)>,
 }
 

@@ -1,4 +1,4 @@
-//! Passes on what this data plane learnt about keys, so that the others need not learn it again.
+//! Reports key health to control, so that other data planes need not learn it themselves.
 
 use proxyxai_contract::{convert::health_to_wire, snapshot::KeyHealthReport, wire};
 use tokio::sync::mpsc;
@@ -8,8 +8,8 @@ use super::ControlLink;
 
 const BATCH_MAX: usize = 256;
 
-/// Runs until it is cancelled. A report that fails is not repeated: health is soon out of date, and
-/// every data plane can learn it by itself.
+/// Runs until it is cancelled. A failed report is not sent again: health is soon outdated, and every data plane can
+/// learn it by itself.
 pub(crate) async fn run(
     link: ControlLink,
     mut learnt: mpsc::Receiver<KeyHealthReport>,

@@ -1,5 +1,5 @@
-//! Asks control for credit and gives back what is not needed; says now and then that this data plane
-//! lives, since leases are taken back from one that is not heard of.
+//! Requests credit from control and returns what is unused. It also sends regular signs of life, since control reclaims
+//! the leases of a silent data plane.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,16 +19,16 @@ use tonic::Status;
 use super::ControlLink;
 use crate::state::{CreditLease, RuntimeState};
 
-/// Accounts of one request.
+/// Accounts in one request.
 const BATCH_MAX: usize = 500;
-/// Requests under way at once.
+/// Requests in flight at once.
 const REQUESTS_MAX: usize = 16;
 const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// Unused credit is looked for, and control greeted, this often; more often when leases are short.
+/// Interval at which unused credit is looked for and control gets a sign of life; shorter when leases are short.
 const ROUND: Duration = Duration::from_secs(10);
 const ROUND_MIN: Duration = Duration::from_millis(500);
 
-/// Runs until it is cancelled, then gives back what is left.
+/// Runs until it is cancelled, then returns what is left.
 pub(crate) async fn run(
     link: ControlLink,
     live: Arc<RuntimeState>,
@@ -64,7 +64,7 @@ pub(crate) async fn run(
     give_back(&link, &live, &mut wished).await;
 }
 
-/// Everything goes back at the end; what calls still hold is covered until control's patience ends.
+/// Returns everything at the end. What calls still hold stays covered until control gives up on this node.
 async fn give_back(
     link: &ControlLink,
     live: &RuntimeState,
@@ -81,7 +81,7 @@ async fn give_back(
     }
 }
 
-/// Asks for a batch of accounts; an empty one is a sign of life.
+/// Requests credit for a batch of accounts; an empty batch is a sign of life.
 async fn serve(link: &ControlLink, live: &RuntimeState, credit_leases: Vec<Arc<CreditLease>>) {
     let greeting = credit_leases.is_empty();
     let mut asking = Vec::with_capacity(credit_leases.len());
@@ -104,7 +104,7 @@ async fn serve(link: &ControlLink, live: &RuntimeState, credit_leases: Vec<Arc<C
                 .map(|answer| (answer.lease.payer, answer))
                 .collect();
             for (credit_lease, ask) in asking {
-                // An account that control does not know any more has nothing to give.
+                // An account that control no longer knows gets nothing.
                 credit_lease.answered(answers.get(&ask.payer).copied());
             }
         }

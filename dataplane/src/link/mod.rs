@@ -1,5 +1,5 @@
-//! The link to control: follows the configuration, hands in usage, passes on what is learnt about
-//! keys. The only module that names the wire and tonic.
+//! The link to control: follows the configuration, reports usage and key health, requests credit. The only module that
+//! names gRPC and tonic.
 
 pub(crate) mod health;
 pub(crate) mod lease;
@@ -31,16 +31,16 @@ use tonic_prost::ProstCodec;
 
 use crate::Error;
 
-/// A snapshot of 100,000 accounts is some tens of megabytes.
+/// A snapshot of 100,000 accounts takes some tens of megabytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Between attempts to reach control: doubling from the first to the last.
+/// Backoff between attempts to reach control; doubles from the first value to the last.
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LAST: Duration = Duration::from_secs(5);
 
-/// A channel to a control plane elsewhere. It connects when first used and again when it must.
+/// A channel to a control plane elsewhere. It connects on first use, and reconnects when needed.
 ///
 /// # Errors
-/// When the address cannot be used.
+/// Errors if the address is invalid.
 pub fn connect(address: &str) -> Result<Channel, Error> {
     let endpoint =
         Endpoint::from_shared(address.to_owned()).map_err(|error| Error::Control(error.into()))?;
@@ -61,21 +61,21 @@ pub fn connect(address: &str) -> Result<Channel, Error> {
         .connect_lazy())
 }
 
-/// A client of `Fleet`, and as whom it speaks.
+/// A client of the `Fleet` service that authenticates as this node.
 #[derive(Debug, Clone)]
 pub(crate) struct ControlLink {
     client: FleetClient<InterceptedService<Channel, NodeToken>>,
-    /// The same without the generated code, for messages that are passed on as they are stored.
+    /// The same without generated code, for messages that are sent as they are stored.
     raw: Grpc<InterceptedService<Channel, NodeToken>>,
     node: NodeName,
     epoch: u64,
 }
 
 impl ControlLink {
-    /// Speaks as this node.
+    /// Makes a client for this node.
     ///
     /// # Errors
-    /// When the token cannot be a header.
+    /// Errors if the token is not valid in a header.
     pub(crate) fn new(
         channel: Channel,
         token: &Secret,
@@ -135,7 +135,7 @@ impl Interceptor for NodeToken {
     }
 }
 
-/// Waits that double until something works.
+/// Exponential backoff until an attempt succeeds.
 pub(crate) struct ReconnectBackoff(Duration);
 
 impl ReconnectBackoff {

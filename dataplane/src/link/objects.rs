@@ -1,4 +1,4 @@
-//! Asks control whose objects are, for lists of them, and for work that nobody has fetched.
+//! Asks control who owns objects, for lists of them, and for finished work whose results no client has fetched.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use tonic::{Request, Status};
 use super::ControlLink;
 use crate::state::{ControlQuery, ObjectListQuery};
 
-/// Questions under way at the same moment.
+/// Requests in flight at once.
 const UNDER_WAY_MAX: usize = 64;
-/// How long control may take.
+/// Timeout for control.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// Runs until it is cancelled. A question that fails is not answered, which whoever asked takes for an answer.
+/// Runs until it is cancelled. A failed request drops its reply channel, which the caller sees as the reply.
 pub(crate) async fn run(
     link: ControlLink,
     mut questions: mpsc::Receiver<ControlQuery>,

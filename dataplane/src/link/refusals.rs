@@ -1,5 +1,5 @@
-//! Hands in refused calls, some each second: best effort, for what is lost here costs nobody anything. A batch that
-//! fails is sent again as it is, and control knows each row by its id; meanwhile the others are counted.
+//! Reports refused calls to control, some each second, as best effort: losing them costs no account anything. A failed
+//! batch is sent again unchanged; control knows each row by its id. Meanwhile further refusals are only counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{state::RuntimeState, telemetry::RefusedCallQueue};
 
 const ROUND: Duration = Duration::from_secs(1);
 const REPORT_MAX: Duration = Duration::from_secs(5);
-/// How long a stopping data plane tries.
+/// Time limit for the last report of a data plane that stops.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
 
-/// Runs until it is cancelled, and once more then.
+/// Runs until it is cancelled, then reports once more.
 pub(crate) async fn run(
     link: ControlLink,
     live: Arc<RuntimeState>,

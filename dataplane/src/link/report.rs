@@ -1,5 +1,5 @@
-//! Hands in usage: the oldest records first, in batches, again and again until control has
-//! acknowledged them. Control knows a record by its id, so sending twice is harmless.
+//! Reports usage to control: the oldest records first, in batches, repeated until control acknowledges them. Control
+//! knows a record by its id, so sending it twice is harmless.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,42 +16,42 @@ use tonic::{Code, Status};
 use super::{ControlLink, ReconnectBackoff};
 use crate::{spool::RecordQueue, state::RuntimeState};
 
-/// Records of one report.
+/// Records in one report.
 const BATCH_RECORDS_MAX: usize = 1000;
-/// How long a report may take before it is sent again.
+/// Timeout of a report, after which it is sent again.
 const REPORT_MAX: Duration = Duration::from_secs(30);
-/// How long a stopping data plane goes on handing in.
+/// How long a data plane that stops keeps reporting.
 pub(crate) const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Lets calls that end together share one report.
 const GATHER: Duration = Duration::from_millis(20);
-/// A report costs some milliseconds of processor whatever is in it. So the first after a quiet time goes at once, with
-/// few records the next one this much later, and while few keep coming each one this much later than the one before.
-/// The writer of the spool waits for longer before it shelves so few, so that each report finds something.
+/// A report costs some milliseconds of CPU whatever its size. The first after a quiet time goes at once; while few
+/// records keep coming, each waits this much longer than the one before.
+///
+/// The writer of the spool waits for longer before it commits so few, so that each report finds some.
 const ROUND: Duration = Duration::from_millis(600);
 /// No report waits for more rounds than this.
 const ROUNDS_MAX: u32 = 4;
 
-/// Posting costs control about a quarter of what relaying a call costs, and in one process it takes
-/// that from the calls. So a burst is handed in at this pace; the spool holds the rest, and balances
-/// here count it already.
+/// Posting costs control about a quarter of what relaying a call costs, and in one process it takes that CPU from
+/// calls. So a burst is reported at this pace. The spool holds the rest, and balances here already count it.
 const PACE_RECORDS_PER_SECOND: u32 = 5000;
-/// With more than this on disk, handing in goes as fast as it can.
+/// With more records than this on disk, reporting is not paced.
 const PACED_DEPTH_MAX: u64 = 200_000;
 
-/// Runs until it is cancelled and the spool is empty, or handing in fails after that.
+/// Runs until it is cancelled and the spool is empty, or until reporting fails after that.
 pub(crate) async fn run(
     link: ControlLink,
     live: Arc<RuntimeState>,
     shelf: RecordQueue,
     stop: CancellationToken,
 ) {
-    // What was there before this start is charged to credit leases, which come with the first snapshot.
+    // Records from before this start are charged to credit leases, which come with the first snapshot.
     while live.snapshot().is_none() && !stop.is_cancelled() {
         tokio::time::sleep(GATHER).await;
     }
     let mut patience = ReconnectBackoff::new();
     let mut batch = BATCH_RECORDS_MAX;
-    // Reports since nothing was left to hand in.
+    // Consecutive reports without an empty queue in between.
     let mut reports = 0u32;
     loop {
         let began = Instant::now();
@@ -65,7 +65,7 @@ pub(crate) async fn run(
             Ok(count) => {
                 patience.reset();
                 batch = BATCH_RECORDS_MAX;
-                // More that waits already is no trickle.
+                // With more records waiting already, this is not a trickle.
                 let is_trickle = shelf.depth() == 0;
                 reports = if is_trickle { reports + 1 } else { 1 };
                 let rest = rest(count, reports, began.elapsed());
@@ -74,7 +74,7 @@ pub(crate) async fn run(
                 }
             }
             Err(status) if is_about_records(&status) && batch == 1 => {
-                // Waiting would hold up all the others for ever.
+                // Retrying would hold up all other records for ever.
                 tracing::error!(
                     message = status.message(),
                     "control cannot take a usage record; it is left out"
@@ -96,8 +96,7 @@ pub(crate) async fn run(
     }
 }
 
-/// How long to wait after a report of so many records, which took so long, after this many
-/// reports in a row.
+/// How long to wait after a report of `count` records that took `took`, as number `reports` in a row.
 fn rest(count: usize, reports: u32, took: Duration) -> Duration {
     if count < BATCH_RECORDS_MAX {
         return (ROUND * reports.clamp(1, ROUNDS_MAX)).saturating_sub(took);
@@ -106,7 +105,7 @@ fn rest(count: usize, reports: u32, took: Duration) -> Duration {
     pace * u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Hands in one batch and returns how many records it had.
+/// Reports one batch and returns its number of records.
 async fn hand_in(
     link: &ControlLink,
     live: &RuntimeState,
@@ -121,7 +120,7 @@ async fn hand_in(
         .take_while(|record| charge(record, &mut charged));
     let count = readable.count();
     if count < records.len() && count == 0 {
-        // A record that nobody can read must not hold up the others for ever.
+        // An unreadable record must not hold up the others for ever.
         shelf.skip_one();
         return Ok(1);
     }
@@ -153,8 +152,7 @@ async fn hand_in(
     Ok(count)
 }
 
-/// Gives up the oldest record, which control refuses. Nobody will post it, so it must not count as spent
-/// either.
+/// Drops the oldest record, which control refuses. It will never be posted, so it must not count as spent either.
 fn leave_out(live: &RuntimeState, shelf: &RecordQueue) {
     let mut charged = HashMap::new();
     let Ok(records) = shelf.oldest(1) else {
@@ -171,7 +169,7 @@ fn leave_out(live: &RuntimeState, shelf: &RecordQueue) {
     shelf.skip_one();
 }
 
-/// Whether control refused what was sent, rather than being out of reach or in trouble.
+/// Whether control refused the records, rather than being unreachable or failing.
 fn is_about_records(status: &Status) -> bool {
     matches!(
         status.code(),
@@ -179,8 +177,8 @@ fn is_about_records(status: &Status) -> bool {
     )
 }
 
-/// Adds what a record charges to the totals of its account and its client key. False when it cannot be read. Control acknowledges
-/// a batch as a whole.
+/// Adds what a record charges to the totals of its account and its client key. Returns `false` if it cannot be read.
+/// Control acknowledges a batch as a whole.
 fn charge(record: &[u8], charged: &mut HashMap<PayerId, Money>) -> bool {
     match charge_from_bytes(record) {
         Ok((payer, cost)) => {
@@ -217,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_call_by_itself_is_posted_within_a_second_and_one_of_a_trickle_within_four() {
-        // So a report never begins between two commits, with nothing, and the next one a round later.
+        // So a report never begins between two commits, finds nothing, and delays the next one by a round.
         assert!(ROUND + GATHER < GATHER_FEW);
         let posting = Duration::from_millis(100);
         let alone = GATHER_FEW + LOOK + GATHER + posting;

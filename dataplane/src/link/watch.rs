@@ -1,5 +1,5 @@
-//! Follows the configuration: applies each update, then tells control what was applied and what
-//! could not be used. A lost stream is opened again and begins with a full state.
+//! Follows the configuration: applies each update, then reports to control what was applied and what could not be used.
+//! A lost stream is reopened and begins with a full state.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ async fn follow(
                 "an item of the configuration was left out"
             );
         }
-        // Money and health come without a new revision and need no answer.
+        // Updates of balances and health have no new revision and need no acknowledgement.
         let revision = live.apply(update);
         if let Some(revision) =
             revision.filter(|_| revision != acknowledged || !rejections.is_empty())

@@ -1,5 +1,5 @@
-//! Asks control for units of windows: for all accounts that want some at a time, one request after
-//! another, so that asks gather while one is under way.
+//! Requests units of rate limit windows from control, for all accounts that want some. One request is in flight at a
+//! time, so that asks gather meanwhile.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,19 +16,18 @@ use tonic::Status;
 use super::ControlLink;
 use crate::state::RateLimitWindows;
 
-/// Accounts asked for at a time.
+/// Accounts in one round.
 const ACCOUNTS_MAX: usize = 100;
-/// Asks of one request, as control takes them.
+/// Asks in one request; control's own limit.
 const ASKS_MAX: usize = 1000;
-/// How long control may take. Calls do not wait longer.
+/// Timeout for control. Calls wait no longer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Lets calls that come together be asked for together.
+/// Lets asks that arrive together share a request.
 const GATHER: Duration = Duration::from_millis(1);
-/// Keeps calls that wait for control from asking over and over while it is away.
+/// Pause after a failure, so that waiting calls do not flood an unreachable control.
 const REST: Duration = Duration::from_millis(100);
 
-/// Runs until it is cancelled. An ask that fails is not repeated here: whoever still wants something
-/// says so again.
+/// Runs until it is cancelled. A failed ask is not repeated here: a call that still needs units asks again.
 pub(crate) async fn run(
     link: ControlLink,
     mut wanting: mpsc::Receiver<Arc<RateLimitWindows>>,
@@ -47,7 +46,7 @@ pub(crate) async fn run(
         let asks: Vec<_> = accounts.iter().flat_map(|account| account.asks()).collect();
         let heard = lease(&link, &asks).await;
         if let Err(status) = &heard {
-            // Once is enough for as long as it lasts.
+            // Warn once per outage.
             if !away {
                 tracing::warn!(
                     code = ?status.code(), message = status.message(), windows = asks.len(),
@@ -61,7 +60,7 @@ pub(crate) async fn run(
     }
 }
 
-/// Asks for all of it; nothing of it when a part fails.
+/// Requests all asks; returns nothing if a part fails.
 async fn lease(link: &ControlLink, asks: &[WindowAsk]) -> Result<Vec<WindowGrant>, Status> {
     let mut grants = Vec::with_capacity(asks.len());
     for some in asks.chunks(ASKS_MAX) {
@@ -82,7 +81,7 @@ async fn lease(link: &ControlLink, asks: &[WindowAsk]) -> Result<Vec<WindowGrant
     Ok(grants)
 }
 
-/// Lets each account know of its own.
+/// Gives each account its own grants.
 fn tell(accounts: impl Iterator<Item = Arc<RateLimitWindows>>, grants: Option<Vec<WindowGrant>>) {
     let mut of: Option<HashMap<PayerId, Vec<WindowGrant>>> = grants.map(|grants| {
         let mut of: HashMap<_, Vec<_>> = HashMap::new();

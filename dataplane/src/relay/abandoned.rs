@@ -1,6 +1,8 @@
-//! A call whose client has left. The provider is paid for what it makes all the same, so hanging up must not be cheaper
-//! than waiting. Where the setting `ABANDONED` says so, the call goes on without its client, within bounds, and is paid by
-//! the provider's own count; else what it made unseen is estimated, or all is paid that was set aside.
+//! Calls whose client has left. The provider is paid for what it makes all the same, so disconnecting must not be
+//! cheaper than waiting.
+//!
+//! With the setting `ABANDONED`, the call may continue without its client, within bounds, and is charged by the
+//! provider's own count. Otherwise what it made unseen is estimated, or all reserved credit is charged.
 
 use std::{
     collections::VecDeque,
@@ -34,17 +36,17 @@ use super::{
 use crate::{Config, decide::hidden, formats::sse::is_quiet, telemetry::ResponseEnd};
 
 task_local! {
-    /// Until when the call that is at work may go on without its client. A call that has one does not know of it: asking
-    /// costs nothing that is kept for each.
+    /// Until when the current call may continue without its client. Unset for a call that has its client: looking it up
+    /// keeps no state per call.
     static LEFT: Instant;
 }
 
-/// Whether the call that is at work has lost its client.
+/// Whether the current call has lost its client.
 pub(super) fn client_is_gone() -> bool {
     LEFT.try_with(|_| ()).is_ok()
 }
 
-/// Does some work, if the call has its client or gets so far before it leaves. None when there is nobody to work for.
+/// Does some work while the client is there. Returns `None` once the client is gone.
 pub(super) async fn unless_client_gone<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     poll_fn(|cx| {
@@ -56,21 +58,21 @@ pub(super) async fn unless_client_gone<T>(work: impl Future<Output = T>) -> Opti
     .await
 }
 
-/// How much may be read, and for how long.
+/// How many bytes may be read, and for how long.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
     bytes_max: u64,
     wait: Duration,
 }
 
-/// The bounds of what is done without a client.
+/// Bounds of what is done without a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AbandonBounds {
-    /// Where calls go on.
+    /// For whole responses, where abandoned calls are read on.
     whole: Bound,
-    /// Of an answer that is near its end.
+    /// For a response that is near its end.
     end: Bound,
-    /// Silence after which a provider has broken off, as for clients that stay.
+    /// Silence after which the provider counts as broken off, as for clients that stay.
     idle: Duration,
 }
 
@@ -90,17 +92,17 @@ impl AbandonBounds {
     }
 }
 
-/// The part of a call before there is an answer. Dropped before that, its client has left: what is at work is then waited
-/// for by itself, and nothing new is begun.
+/// The part of a call before its response. If it is dropped, the client has left: the work in progress is finished in
+/// the background, and nothing new begins.
 pub(super) struct PendingResponse<F: Future + Send + 'static> {
     work: Option<Pin<Box<F>>>,
     relay: Arc<Relay>,
-    /// How long it is waited for.
+    /// How long the work may take without the client.
     wait: Duration,
 }
 
 impl<F: Future + Send + 'static> PendingResponse<F> {
-    /// What has to be heard, because work goes on after it, is waited for as if the client were there.
+    /// Work that continues after the call must have its response read, so it is awaited as long as with a client.
     pub(super) fn new(work: F, relay: Arc<Relay>, has_to_be_heard: bool) -> Self {
         let config = &relay.config;
         let wait = if has_to_be_heard {
@@ -120,7 +122,7 @@ impl<F: Future + Send + 'static> Future for PendingResponse<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        // Out of its place meanwhile: what panics is not polled again.
+        // Taken out while it is polled, so that work that panicked is not polled again.
         let Some(mut work) = self.work.take() else {
             return Poll::Pending;
         };
@@ -144,13 +146,13 @@ impl<F: Future + Send + 'static> Drop for PendingResponse<F> {
         };
         let until = Instant::now() + self.wait;
         let cutoff = cutoff.clone();
-        // An answer is dropped where it comes, which has the rest of it read.
+        // Dropping the response has the rest of it read in the background.
         let work = async move { drop(within(until, &cutoff, work).await) };
         tasks.spawn_on(LEFT.scope(until, work), &runtime);
     }
 }
 
-/// What some work comes to; none when its time, or the gateway's, is over before.
+/// Returns the result of the work, or `None` if its time or the gateway's drain is over first.
 async fn within<T>(until: Instant, cutoff: &Cutoff, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -159,19 +161,19 @@ async fn within<T>(until: Instant, cutoff: &Cutoff, work: impl Future<Output = T
     }
 }
 
-/// What is left of an answer without a client.
+/// The rest of a response without a client.
 pub(super) struct AbandonedResponse {
-    /// None once the bill is closed.
+    /// `None` once the charge is closed.
     meter: Option<ResponseMeter>,
-    /// Frames that have come and that nobody has heard.
+    /// Frames that have arrived and were not yet metered.
     unheard: VecDeque<Frame<Bytes>>,
     rest: UpstreamBody,
-    /// When the last one came.
+    /// When the last frame arrived.
     heard: Instant,
 }
 
 impl AbandonedResponse {
-    /// The client has just left, so long after something last came.
+    /// The client has just left, this long after the last frame.
     pub(super) fn new(
         mut meter: ResponseMeter,
         (unheard, rest): (VecDeque<Frame<Bytes>>, UpstreamBody),
@@ -187,7 +189,7 @@ impl AbandonedResponse {
         }
     }
 
-    /// Closes the bill: at once, or after as much of the answer as may be read on.
+    /// Closes the charge: at once, or after reading as much of the response as the bounds allow.
     pub(super) fn close(mut self, bounds: AbandonBounds) {
         let office = self.meter.as_ref().map(ResponseMeter::office);
         let (Some(Bound { bytes_max, wait }), Some(office), Ok(runtime)) =
@@ -206,7 +208,7 @@ impl AbandonedResponse {
         office.tasks.spawn_on(reading, &runtime);
     }
 
-    /// How much of it may be read on; none where nothing may.
+    /// How much of it may be read on; `None` if nothing may.
     fn bound(&self, bounds: AbandonBounds) -> Option<Bound> {
         let meter = self.meter.as_ref()?;
         let whole = meter.reads_on().then_some(bounds.whole);
@@ -234,7 +236,7 @@ impl AbandonedResponse {
                 None => match timeout_at(self.heard + idle, self.rest.frame()).await {
                     Ok(Some(Ok(frame))) => frame,
                     Ok(None) => return ResponseEnd::Complete,
-                    // Nobody pays for a provider that fell silent or broke off.
+                    // The call is not charged for a provider that fell silent or broke off.
                     Ok(Some(Err(_))) | Err(_) => return ResponseEnd::Cut,
                 },
             };
@@ -259,68 +261,68 @@ impl AbandonedResponse {
     }
 }
 
-/// Whether a piece of an answer says no more than that there will be more.
+/// Whether a piece of a response only says that more will come.
 fn is_sign_of_life(data: &[u8]) -> bool {
     data.trim_ascii().is_empty() || is_quiet(data)
 }
 
 impl Drop for AbandonedResponse {
     fn drop(&mut self) {
-        // Its thread ends before the answer did.
+        // The serving thread ends before the response did.
         self.finish(ResponseEnd::Abandoned);
     }
 }
 
-/// What is known of a call for the case that its client leaves.
+/// What is known of a call in case its client leaves.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct AbandonInfo {
-    /// Most tokens that its answer may have.
+    /// Most tokens that its response may have.
     pub(super) output_max: u64,
-    /// Whether its answer comes as a whole, so that nothing of it is seen before its end.
+    /// Whether its response comes as a whole, so that nothing of it is seen before its end.
     pub(super) is_whole: bool,
     /// Whether its request asks for reasoning.
     pub(super) asks_reasoning: bool,
-    /// Nobody was there when the answer began.
+    /// Whether the client was gone when the response began.
     pub(super) unheard: bool,
-    /// How long the model was at work and nothing came.
+    /// How long the model was at work without sending anything.
     pub(super) silent: Duration,
 }
 
 impl AbandonInfo {
-    /// Nothing came for so long.
+    /// Adds a time in which nothing arrived.
     pub(super) fn add_silence(&mut self, time: Duration) {
         self.silent = self.silent.saturating_add(hidden::silence(time));
     }
 
-    /// Tokens that were written unseen, beside so many that were seen.
+    /// Tokens written unseen, given those that were seen.
     pub(super) fn hidden(&self, seen: u64) -> u64 {
         hidden::tokens(self.silent, self.output_max, seen)
     }
 }
 
 impl PendingCharge {
-    /// Whether the call goes on without its client, because that tells what it costs.
+    /// Whether the call continues without its client to learn its exact cost.
     pub(super) fn reads_on(&self) -> bool {
         let is_rule = self.snapshot.settings.abandoned == AbandonedPolicy::ReadOn;
         let is_worth_it = self.metered && self.fixed_price.is_none() && !self.may_go_on();
         is_rule && is_worth_it && self.held() > Money::ZERO
     }
 
-    /// Whether what was set aside for it covers what it costs by now.
+    /// Whether its reserved credit covers its cost so far.
     pub(super) fn is_covered(&self) -> bool {
         self.record.cost <= self.held()
     }
 
-    /// Nothing has come since its latest attempt was sent.
+    /// Nothing has arrived since its latest attempt was sent.
     pub(super) fn add_silence_until(&mut self, now: Millis) {
         let silent = elapsed(self.sent, now);
         self.abandon_info.add_silence(Duration::from_millis(silent));
     }
 
-    /// Its client has left, and its end was `heard` all the same or is not to be heard.
+    /// Its client has left. `heard` says that its end was read all the same.
     ///
     /// # Errors
-    /// Gives the bill back where it is to be closed with what is known.
+    /// Returns the charge if it is to be closed with what is known.
     pub(super) fn client_left(mut self: Box<Self>, heard: bool) -> Result<(), Box<Self>> {
         if heard {
             self.record.abandoned = Some(AbandonedPolicy::ReadOn);
@@ -329,10 +331,10 @@ impl PendingCharge {
         self.close_abandoned()
     }
 
-    /// Closes a call whose client has left, and whose rest nobody hears, with all that was set aside.
+    /// Charges all reserved credit to a call whose client has left and whose rest is not read.
     ///
     /// # Errors
-    /// Gives the bill back where that is not the rule: what the call made unseen is to be estimated then.
+    /// Returns the charge if that is not the policy: then what the call made unseen is estimated.
     pub(super) fn close_abandoned(mut self: Box<Self>) -> Result<(), Box<Self>> {
         let held = self.held();
         let is_rule = self.snapshot.settings.abandoned == AbandonedPolicy::Hold;
@@ -346,7 +348,7 @@ impl PendingCharge {
         Ok(())
     }
 
-    /// Whether nothing tells what its answer used so far: that of a model of pictures that is paid by tokens, say.
+    /// Whether nothing tells what its response used so far, as for an image model that is priced by tokens.
     fn cannot_be_estimated(&self) -> bool {
         let price = self.snapshot.prices.find(&self.record.model_used);
         let by_piece = price.is_some_and(|price| price.image.is_some() || price.video.is_some());
@@ -361,11 +363,11 @@ impl PendingCharge {
             return;
         }
         if self.abandon_info.is_whole {
-            // What has come of it was written in the silence before.
+            // What has arrived of it was written in the silence before.
             tokens.output = tokens.output.max(self.abandon_info.hidden(0));
         } else if reasons() {
             let hidden = self.abandon_info.hidden(tokens.output);
-            // What was told of it already is not there twice.
+            // Reasoning that was already reported is not counted twice.
             let hidden = hidden.saturating_sub(tokens.reasoning);
             tokens.output = tokens.output.saturating_add(hidden);
             tokens.reasoning = tokens.reasoning.saturating_add(hidden);

@@ -1,5 +1,5 @@
-//! How a call gets in: what it is, who makes it, what it says and what it may cost. Each reason against it is the
-//! answer to it; what is set aside and counted comes last.
+//! Admission of a call: what it is, who makes it, what it says and what it may cost. The first reason against it is its
+//! response. Credit is reserved and windows are counted last.
 
 use std::{
     net::IpAddr,
@@ -30,10 +30,10 @@ use crate::{
     telemetry::{CallRecorder, RefusedRequest},
 };
 
-/// What came, and what is known of it.
+/// The request, and what is known of it.
 struct IncomingCall {
     found: EndpointMatch,
-    /// Whether the client speaks Anthropic's dialect.
+    /// Whether the client speaks the Anthropic dialect.
     says_anthropic: bool,
     takes_model: bool,
     parts: Parts,
@@ -43,10 +43,10 @@ struct IncomingCall {
 }
 
 impl Relay {
-    /// Lets a call in.
+    /// Admits a call.
     ///
     /// # Errors
-    /// The first reason against it.
+    /// Errors with the first reason against it.
     pub(super) async fn admit<B>(
         &self,
         peer: IpAddr,
@@ -68,7 +68,7 @@ impl Relay {
         let_in
     }
 
-    /// The same. What a call that is refused asked for is left where it can be told.
+    /// Does the same. What a refused call asked for is left for its recorder.
     async fn check_and_reserve<B>(
         &self,
         peer: IpAddr,
@@ -146,7 +146,7 @@ impl Relay {
         Ok(call)
     }
 
-    /// Whether the models that it names may be asked, and what it may cost at most: that is set aside, and it is counted.
+    /// Checks access to the named models, reserves what the call may cost at most, and counts it in its windows.
     async fn reserve(
         &self,
         snapshot: &Snapshot,
@@ -162,7 +162,7 @@ impl Relay {
         terms::check_cost(terms.ceiling, most_wanted)?;
         let holds = self.reserve_credit(snapshot, (caller, chain), terms.ceiling);
         let holds = holds.await?;
-        // The last reason against a call, so that what is refused for another one does not count.
+        // The windows are checked last, so that a call refused for another reason does not count.
         let tokens =
             || limit_headers::guess(found.route(), body.len(), facts.max_tokens(found.route()));
         let asks = (facts.model.as_deref(), terms.metered.then(tokens));
@@ -170,7 +170,7 @@ impl Relay {
         Ok((terms, holds, counted))
     }
 
-    /// The call as it is made, with all that was found out and set aside for it.
+    /// Puts the call together from all that was found out and reserved.
     fn prepare(
         &self,
         snapshot: Arc<Snapshot>,
@@ -194,7 +194,7 @@ impl Relay {
             pinned_key: only,
             ..
         } = terms;
-        // What has been made at a key is spoken of as it was there.
+        // An object is addressed in the dialect in which it was made at its key.
         let spoken = only.map_or_else(|| found.spoken(says_anthropic), |_| None);
         let dialect = route::dialect_need(&snapshot, &plan, spoken);
         let tag = match tag::of_header(&parts.headers) {
@@ -221,7 +221,7 @@ impl Relay {
         })
     }
 
-    /// Makes the client's headers those that go on.
+    /// Turns the client's headers into those for the provider.
     fn turn_headers(&self, parts: &mut Parts, body: &[u8], (takes_model, follows): (bool, bool)) {
         if takes_model {
             request::say_json(&mut parts.headers, body);
@@ -254,7 +254,7 @@ impl Relay {
         Ok((received, facts))
     }
 
-    /// Whether the caller may make a call at this path at all.
+    /// Whether the caller may call this path at all.
     fn check_access(
         &self,
         snapshot: &Snapshot,
@@ -273,7 +273,7 @@ impl Relay {
         })
     }
 
-    /// Refuses what has been here before, and what could mean another path upstream.
+    /// Refuses calls that passed this node before, and paths that a provider could read as another path.
     fn check_loop(&self, parts: &Parts) -> Result<(), Refusal> {
         let via = parts.headers.get_all(http::header::VIA);
         via::check(
@@ -287,7 +287,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Sets aside what the call may cost at most: of what its key may spend, then of its account's credit.
+    /// Reserves the most that the call can cost: from its key's limit, then from its account's credit.
     async fn reserve_credit(
         &self,
         snapshot: &Snapshot,
@@ -309,7 +309,7 @@ impl Relay {
         })
     }
 
-    /// A key without a limit spends what its account has.
+    /// A key without a limit spends its account's credit.
     async fn reserve_key_credit(
         &self,
         FurtherKeyState {
@@ -340,7 +340,7 @@ impl Relay {
         })
     }
 
-    /// Root's calls are minted.
+    /// Root's calls need no credit.
     async fn reserve_account_credit(
         &self,
         snapshot: &Snapshot,
@@ -371,7 +371,7 @@ impl Relay {
         })
     }
 
-    /// Counts the call among the open ones, if it may begin at all.
+    /// Counts the call as open, if it may begin.
     fn begin_call(&self) -> Result<OpenCall, Refusal> {
         if self.draining.load(Ordering::Relaxed) || !self.spool().has_room() {
             return Err(Refusal::Unavailable);

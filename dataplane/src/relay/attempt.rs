@@ -1,5 +1,5 @@
-//! One attempt on one key: send, wait for the first byte, judge. Nothing has gone to the client
-//! yet when this ends, so everything here may be tried again elsewhere.
+//! One attempt on one key: send, wait for the first byte, judge. Nothing has gone to the client when this ends, so
+//! every failure here may be retried on another key.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -31,37 +31,37 @@ use crate::{
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 const REFUSAL_WAIT: Duration = Duration::from_secs(10);
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 pub(super) enum AttemptOutcome {
-    /// An answer for the client.
+    /// A response for the client.
     Answer(Box<UpstreamResponse>),
     /// A refusal or failure that another key may not have.
     Failed(AttemptFailure),
 }
 
-/// An answer that has begun.
+/// A response that has begun.
 pub(super) struct UpstreamResponse {
     pub(super) parts: Parts,
     /// Frames that were read to judge it.
     pub(super) read: VecDeque<Frame<Bytes>>,
     pub(super) body: UpstreamBody,
-    /// Whether usage was asked for on the client's behalf.
+    /// Whether the gateway asked for usage on the client's behalf.
     pub(super) asked_usage: bool,
-    /// The attempt in the call's trace; it ends with the answer.
+    /// The attempt's span in the trace; it ends with the response.
     pub(super) span: Option<AttemptSpan>,
 }
 
-/// Why an attempt failed, as the client may be told in the end.
+/// Why an attempt failed, in a form that the client may see.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptFailure {
-    /// Status of the provider; 502 or 504 when there was none.
+    /// The provider's status, or 502 or 504 if there was none.
     pub(super) status: StatusCode,
-    /// What it said, or what happened, without secrets.
+    /// The provider's words, or what happened; without secrets.
     pub(super) reason: String,
     pub(super) verdict: FaultVerdict,
-    /// What happened instead of an answer; none where the provider said what is wrong.
+    /// What happened instead of a response; `None` if the provider said what is wrong.
     pub(super) silence: Option<attempt::AttemptOutcome>,
-    /// Why there was no connection, and to whom; for root alone.
+    /// Why there was no connection, and to which host; for root alone.
     pub(super) connect_failure: Option<(ConnectFailure, Arc<str>)>,
 }
 
@@ -71,7 +71,7 @@ impl AttemptFailure {
         self.status == StatusCode::LOOP_DETECTED
     }
 
-    /// As it is counted.
+    /// The result under which it is counted.
     const fn seen(&self) -> AttemptResult {
         match self.verdict {
             FaultVerdict::RetrySleepPair { .. } => AttemptResult::RateLimited,
@@ -81,7 +81,7 @@ impl AttemptFailure {
         }
     }
 
-    /// As it is told of the attempt, with the status of the provider if there was one.
+    /// The outcome for the record, with the provider's status if there was one.
     pub(super) fn came_to(&self) -> (attempt::AttemptOutcome, Option<u16>) {
         if let Some(silence) = self.silence {
             return (silence, None);
@@ -99,8 +99,7 @@ impl AttemptFailure {
         (outcome, Some(self.status.as_u16()))
     }
 
-    /// Whether the same key may be asked once more by the same call: it was a bad moment, or the provider
-    /// said when to come back.
+    /// Whether the same call may retry this key: the failure was momentary, or the provider said when to come back.
     pub(super) fn may_pass(&self) -> bool {
         let hinted = match self.verdict {
             FaultVerdict::RetrySleepKey { hint_ms } | FaultVerdict::RetrySleepPair { hint_ms } => {
@@ -115,12 +114,12 @@ impl AttemptFailure {
         hinted || matches!(self.status.as_u16(), 408 | 425)
     }
 
-    /// Whether the call may have brought it about.
+    /// Whether the call itself may be the cause.
     pub(super) fn may_be_the_calls(&self) -> bool {
         self.verdict == FaultVerdict::RetryBlame
     }
 
-    /// There was no answer, perhaps because of what was asked.
+    /// There was no response, perhaps because of the request.
     pub(super) fn transport(status: StatusCode, reason: &str) -> Self {
         let silence = match status {
             StatusCode::GATEWAY_TIMEOUT => attempt::AttemptOutcome::TimedOut,
@@ -135,7 +134,7 @@ impl AttemptFailure {
         }
     }
 
-    /// Nothing was asked at all.
+    /// No request reached the provider.
     fn unreachable(reason: &str) -> Self {
         Self {
             status: StatusCode::BAD_GATEWAY,
@@ -161,7 +160,7 @@ impl AttemptFailure {
 }
 
 impl Relay {
-    /// Makes one attempt, now. Its failure has been noted with the key when this returns.
+    /// Makes one attempt now. Its failure has been recorded with the key when this returns.
     pub(super) async fn attempt(
         &self,
         call: &Call,
@@ -188,7 +187,7 @@ impl Relay {
         outcome
     }
 
-    /// Notes with the key what came of an attempt.
+    /// Records the outcome with the key.
     fn note(&self, call: &Call, key: &Arc<KeyState>, outcome: &AttemptOutcome) {
         let (id, want) = (key.key.id, call.key_query());
         match outcome {
@@ -222,8 +221,8 @@ impl Relay {
         }
     }
 
-    /// What to make of a refusal that may be the key's fault or the call's. A key that nobody has seen
-    /// answer is not worth the doubt; about others it is found out, and the call does not wait for that.
+    /// Decides a refusal that may be the key's fault or the call's. A key that never answered gets no benefit of the
+    /// doubt. Others are checked in the background, and the call does not wait for that.
     fn settled(&self, call: &Call, key: &Arc<KeyState>, verdict: FaultVerdict) -> FaultVerdict {
         if verdict != FaultVerdict::RetryDoubt {
             return verdict;
@@ -267,7 +266,7 @@ impl Relay {
             }
             request
         };
-        // One timer for both waits: until the head, and from there until the answer itself.
+        // One timer covers both waits: for the head, and from there for the first content.
         let mut begun = None;
         let exchange = async {
             let response = self.client.send(provider.origin(), request).await;
@@ -275,7 +274,7 @@ impl Relay {
                 .map_err(|lost| AttemptFailure::lost(lost, provider))?
                 .into_parts();
             if parts.status.is_informational() {
-                // Nobody asked it to switch protocols.
+                // The request did not ask to switch protocols.
                 return Err(AttemptFailure::transport(
                     StatusCode::BAD_GATEWAY,
                     "the provider changed the protocol",
@@ -290,18 +289,18 @@ impl Relay {
                 .await
         };
         let in_time = {
-            // It is large, and would be moved into the timer otherwise.
+            // Pinned here, because it is large and would be moved into the timer otherwise.
             let exchange = std::pin::pin!(exchange);
             tokio::time::timeout_at(now + self.config.limits.first_byte, exchange).await
         };
         match (in_time, begun) {
             (Ok(Err(failure)), _) => Err(failure),
             (Ok(Ok(())), Some(begun)) if begun.is_refusal() => {
-                // Seldom needed, and it would make every attempt's state larger.
+                // Boxed, because it is rarely needed and would make every attempt's state larger.
                 Box::pin(self.judge(begun.parts, begun.body, call.metered)).await
             }
             (Ok(Ok(())), Some(begun)) => Ok(answer(begun, asked_usage)),
-            // It says that it is at work, and the client has waited long enough to be told.
+            // The stream has shown signs of life, and the client has waited long enough to see them.
             (Err(_), Some(begun)) if !begun.read.is_empty() => Ok(answer(begun, asked_usage)),
             (Err(_) | Ok(Ok(())), _) => Err(AttemptFailure::transport(
                 StatusCode::GATEWAY_TIMEOUT,
@@ -342,7 +341,7 @@ impl Relay {
                         text.extend_from_slice(frame.data_ref().map_or(&[], AsRef::as_ref));
                         read.push_back(frame);
                     }
-                    // A refusal that breaks off is judged by what has come of it.
+                    // A refusal that breaks off is judged by what has arrived of it.
                     Some(Err(_)) | None => break,
                 }
             }
@@ -385,8 +384,8 @@ impl Relay {
         }
     }
 
-    /// Whether refusals of this provider come in such numbers that the fault is likely not the keys'.
-    /// Keys that were set aside before that became clear are let off.
+    /// Whether so many keys of this provider were refused that the keys are likely not at fault. Keys that were
+    /// quarantined before that became clear sleep instead.
     pub(super) fn storm(&self, snapshot: &Snapshot, key: &KeyState) -> bool {
         let now = self.clock.now();
         let host = key.key.provider.host();
@@ -406,7 +405,7 @@ impl Relay {
     }
 }
 
-/// The attempt in the call's trace, if there is one.
+/// The attempt's span, if the call is traced.
 fn span(call: &Call, key: &KeyState) -> Option<AttemptSpan> {
     let asks = AttemptInfo {
         key: &key.key,

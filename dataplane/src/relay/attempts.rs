@@ -1,5 +1,5 @@
-//! What a call's record tells of its attempts. A single one that was answered is what the rest of the record says, so
-//! the usual call puts nothing down.
+//! The attempts in a call's usage record. A single successful attempt is described by the rest of the record, so the
+//! usual call lists none.
 
 use proxyxai_contract::{
     attempt::{ATTEMPTS_MAX, Attempt, AttemptOutcome},
@@ -27,12 +27,12 @@ pub(super) fn ended(
     }
 }
 
-/// One that was given up, since another one answered.
+/// An attempt that was cancelled because another one was faster.
 pub(super) fn cancelled(key: &KeyState, model: &str, begun: Instant) -> Attempt {
     ended(key, model, (AttemptOutcome::Cancelled, None), begun)
 }
 
-/// Puts down one more. Of too many, the first ones and the last one are kept.
+/// Adds an attempt. Of too many, the first ones and the last one are kept.
 fn put(attempts: &mut Vec<Attempt>, attempt: Attempt) {
     if attempts.len() >= ATTEMPTS_MAX {
         attempts.pop();
@@ -41,7 +41,7 @@ fn put(attempts: &mut Vec<Attempt>, attempt: Attempt) {
 }
 
 impl PendingCharge {
-    /// Puts down what came of asking a key, or two at once.
+    /// Adds the outcome of asking one key, or two with a hedge.
     pub(super) fn attempted(&mut self, asked: &HedgedAttempt) {
         let came_to = match &asked.outcome {
             attempt::AttemptOutcome::Failed(failure) => failure.came_to(),
@@ -64,7 +64,7 @@ impl PendingCharge {
         }
     }
 
-    /// The call ends while an attempt is under way; told where others were made before it.
+    /// The call ends during an attempt; listed only if others were made before it.
     pub(super) fn gave_up(&mut self, now: Millis) {
         let record = &mut self.record;
         if let Some(key) = record.key.filter(|_| !record.attempts.is_empty()) {
@@ -80,7 +80,7 @@ impl PendingCharge {
         }
     }
 
-    /// Leaves the names of models to attempts that asked for another one than the record's.
+    /// Names the model only in attempts for another model than the record's.
     pub(super) fn name_other_models(&mut self) {
         for attempt in &mut self.record.attempts {
             if attempt.model == self.record.model_used {

@@ -1,6 +1,7 @@
-//! An answer's body on its way to the client. Frames go through as they came, at once; the meter
-//! listens. Streams of events whose protocol is known go through event by event: what breaks off in the
-//! middle of one can then be ended as the protocol ends a failed stream.
+//! A response's body on its way to the client. Frames are forwarded at once and unchanged, and metered as they pass.
+//!
+//! Event streams of a known protocol are forwarded event by event, so that a stream that breaks off inside an event can
+//! be ended the way its protocol ends a failed stream.
 
 use std::{
     collections::VecDeque,
@@ -37,47 +38,45 @@ static KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
 /// The body that is relayed.
 pub(super) struct RelayedBody {
     read: VecDeque<Frame<Bytes>>,
-    /// None once nothing more of it is wanted.
+    /// `None` once no more of it is needed.
     rest: Option<UpstreamBody>,
     meter: Option<ResponseMeter>,
     stream: Option<EventStream>,
     key_mask: KeyMasker,
     timers: BodyTimers,
     bounds: AbandonBounds,
-    /// The break that is told next.
+    /// The error to return next.
     broken: Option<io::Error>,
 }
 
-/// A stream of events on a route whose protocol is known.
+/// An event stream on a route whose protocol is known.
 pub(super) struct EventStream {
     events: EventCutter,
     route: Route,
-    /// Whether usage was asked for on the client's behalf, and is to be kept back.
+    /// Whether the gateway asked for usage on the client's behalf, and has to hide it.
     edits: bool,
-    /// For the event under way.
+    /// For the buffered event.
     reservation: BufferReservation,
 }
 
-/// What comes next.
+/// What happens next to the body.
 enum BodyEvent {
     Frame(Option<Result<Frame<Bytes>, io::Error>>),
     Due(TimerEvent),
-    /// Nothing: the gateway ends.
+    /// The gateway stops.
     Stop,
 }
 
-/// Why an answer ends early.
+/// Why a response ends early.
 #[derive(Clone, Copy)]
 enum BodyBreak {
     /// The provider broke off.
     Off,
     /// The provider fell silent.
     Silence,
-    /// The gateway ends.
+    /// The gateway stops.
     Stop,
 }
-
-// === impl Break ===
 
 impl BodyBreak {
     const fn message(self) -> &'static str {
@@ -97,7 +96,7 @@ impl BodyBreak {
         }
     }
 
-    /// What tells the client, where its protocol can.
+    /// The event that reports it to the client, where the protocol has one.
     fn event(self, route: Route) -> Option<Bytes> {
         let (status, code) = match self {
             Self::Off => (StatusCode::BAD_GATEWAY, "upstream_error"),
@@ -107,8 +106,6 @@ impl BodyBreak {
         broken_stream(route, status.as_u16(), code, self.message())
     }
 }
-
-// === impl Stream ===
 
 impl EventStream {
     pub(super) fn new(route: Route, edits: bool, room: BufferReservation) -> Self {
@@ -120,9 +117,9 @@ impl EventStream {
         }
     }
 
-    /// Takes a chunk and gives what of it may go on: whole events, while there is room for the rest.
+    /// Takes a chunk and returns what may be forwarded: whole events, as long as the rest can be buffered.
     fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
-        // What went out is gone by now, for more is asked for only then.
+        // What was forwarded is gone by now, because more is polled only then.
         self.reservation.shrink(self.events.kept());
         let run = self.events.push(chunk);
         if self.reservation.grow_to(self.events.kept()).is_ok() {
@@ -135,7 +132,7 @@ impl EventStream {
         })
     }
 
-    /// Has a run of events heard, and gives what of it the client may see.
+    /// Feeds events to the meter and returns the bytes to forward.
     fn show(&self, run: Bytes, meter: &mut Option<ResponseMeter>) -> Option<Bytes> {
         let run = match meter {
             Some(meter) => {
@@ -154,14 +151,12 @@ impl EventStream {
         }
     }
 
-    /// Shows what is kept back.
+    /// Returns what is held back.
     fn release(&mut self, meter: &mut Option<ResponseMeter>) -> Option<Bytes> {
         let tail = self.events.release()?;
         self.show(tail, meter)
     }
 }
-
-// === impl Relayed ===
 
 impl RelayedBody {
     pub(super) fn new(
@@ -189,7 +184,7 @@ impl RelayedBody {
         }
     }
 
-    /// Whether everything has come from the provider and gone on to the client.
+    /// Whether everything has arrived from the provider and gone to the client.
     fn all_passed(&self) -> bool {
         let ended = self.rest.as_ref().is_none_or(Body::is_end_stream);
         let held = self
@@ -199,7 +194,7 @@ impl RelayedBody {
         ended && self.read.is_empty() && !held
     }
 
-    /// What of a chunk goes to the client; none when all of it is kept back.
+    /// Returns what to forward of a chunk, or `None` if all of it is held back.
     fn pass(&mut self, chunk: Bytes) -> Option<Bytes> {
         let Some(stream) = &mut self.stream else {
             if let (Some(gap), Some(meter)) = (self.timers.came(false), &mut self.meter) {
@@ -212,8 +207,8 @@ impl RelayedBody {
             let mask = self.meter.as_ref().and_then(ResponseMeter::mask);
             let shown = self.key_mask.pass(chunk, mask, last);
             if last {
-                // The bill is closed before the client has the end: hyper drops a body of known length
-                // after its last byte without asking for more.
+                // Close the charge before the client has the end: hyper drops a body of known length after its last
+                // byte without polling again.
                 self.finish(ResponseEnd::Complete);
             }
             return shown;
@@ -232,7 +227,7 @@ impl RelayedBody {
         shown
     }
 
-    /// The next frame, or what is due before it comes.
+    /// Returns the next frame, or what is due before it.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<BodyEvent> {
         if let Some(frame) = self.read.pop_front() {
             return Poll::Ready(BodyEvent::Frame(Some(Ok(frame))));
@@ -251,7 +246,7 @@ impl RelayedBody {
         self.timers.poll(events, cx).map(BodyEvent::Due)
     }
 
-    /// Shows what is kept back of an event that is not whole.
+    /// Returns what is held back of an incomplete event.
     fn release(&mut self) -> Option<Bytes> {
         let tail = match &mut self.stream {
             Some(stream) => stream.release(&mut self.meter),
@@ -261,10 +256,9 @@ impl RelayedBody {
         tail
     }
 
-    /// Ends a body that broke off: with an error event where one can be, which takes the place of the
-    /// event that is not whole.
+    /// Ends a body that broke off: if possible with an error event, which replaces the incomplete event.
     fn cut(&mut self, why: BodyBreak) -> Option<Bytes> {
-        // Nothing more comes, or nothing more is waited for.
+        // Nothing more arrives, or nothing more is awaited.
         self.rest = None;
         let closed = self.meter.as_ref().is_some_and(ResponseMeter::closed);
         self.finish(if closed {
@@ -283,7 +277,7 @@ impl RelayedBody {
         }
     }
 
-    /// The same as the next frame.
+    /// Does the same as the next frame.
     fn poll_cut(
         &mut self,
         why: BodyBreak,
@@ -291,8 +285,8 @@ impl RelayedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let last = self.cut(why);
         if self.broken.is_some() {
-            // The server throws away what it has not yet written when a body fails. Coming
-            // back once lets it write what was delivered before the break.
+            // The server discards what it has not yet written when a body fails. Returning once lets it write what was
+            // delivered before the break.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -351,8 +345,7 @@ impl Body for RelayedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // With the meter gone, everything has been said. Before that the end is still to be seen,
-        // for it is what settles the call.
+        // Without the meter, everything is done. Before that the end must still be polled, because it settles the call.
         self.meter.is_none() && self.stream.is_none() && self.broken.is_none()
     }
 
@@ -362,8 +355,8 @@ impl Body for RelayedBody {
         let all = rest
             .filter(|_| self.stream.is_none())
             .map(|rest| rest + read);
-        // With nothing to come, the length that stands in the headers is that of a body that is not sent:
-        // of the answer to a HEAD, and of 304.
+        // With nothing to come, the length in the headers is that of a body that is not sent: for a HEAD request or a
+        // 304.
         all.filter(|all| *all > 0)
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }

@@ -1,6 +1,7 @@
-//! What the buffers of all calls may hold together: request bodies, and events whose end has not come.
-//! Small ones are free, for the number of calls bounds them; the rest is taken from one store, and who
-//! finds it empty goes without. No account may empty it (`decide::share`).
+//! A budget for the buffers of all calls: request bodies, and events whose end has not arrived. Small buffers are free,
+//! because the number of calls bounds them; larger ones reserve from one budget, or get nothing if it is empty.
+//!
+//! No account may use it up (`decide::share`).
 
 use std::sync::{
     Arc,
@@ -9,10 +10,10 @@ use std::sync::{
 
 use crate::state::AccountState;
 
-/// What each buffer may hold without being counted.
+/// Bytes of each buffer that are not counted.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
 
-/// The store. Clones are one.
+/// The budget; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct BufferBudget(Arc<Store>);
 
@@ -21,11 +22,11 @@ struct Store {
     left: AtomicUsize,
 }
 
-/// What one buffer has taken; given back when dropped.
+/// What one buffer has reserved; released on drop.
 #[derive(Debug)]
 pub(crate) struct BufferReservation {
     budget: Arc<Store>,
-    /// Whose it is, once that is known.
+    /// The account it counts for, once that is known.
     owner: Option<Arc<AccountState>>,
     taken: usize,
 }
@@ -37,7 +38,7 @@ impl BufferBudget {
         }))
     }
 
-    /// For a buffer that is empty yet.
+    /// A reservation for a buffer that is still empty.
     pub(super) fn reservation(&self) -> BufferReservation {
         BufferReservation {
             budget: Arc::clone(&self.0),
@@ -47,30 +48,30 @@ impl BufferBudget {
     }
 }
 
-/// Why there is no room.
+/// Why nothing could be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BufferExhausted {
-    /// The store has not enough.
+    /// The budget does not have enough.
     Store,
-    /// The account has its share.
+    /// The account has used its share.
     Share,
 }
 
 impl BufferReservation {
-    /// Makes it one of an account. To be told before it holds anything.
+    /// Counts it for an account. Must be called before it holds anything.
     pub(super) fn belong_to(&mut self, account: &Arc<AccountState>) {
         self.owner = Some(Arc::clone(account));
     }
 
-    /// Whose it is.
+    /// The account it counts for.
     pub(super) fn owner(&self) -> Option<&AccountState> {
         self.owner.as_deref()
     }
 
-    /// Makes it a room for so many bytes at least.
+    /// Grows it to at least this many bytes.
     ///
     /// # Errors
-    /// When there is not enough, or it is not the account's; everything stays as it was.
+    /// Errors if there is not enough, or the account has used its share. Then nothing has changed.
     pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), BufferExhausted> {
         let Some(more) = counted(bytes)
             .checked_sub(self.taken)
@@ -91,7 +92,7 @@ impl BufferReservation {
         Ok(())
     }
 
-    /// Makes it a room for no more than so many bytes.
+    /// Shrinks it to at most this many bytes.
     pub(super) fn shrink(&mut self, bytes: usize) {
         if let Some(less) = self
             .taken
@@ -113,7 +114,7 @@ impl Drop for BufferReservation {
     }
 }
 
-/// What counts of so many bytes.
+/// How many of these bytes count.
 const fn counted(bytes: usize) -> usize {
     if bytes <= FREE_BYTES { 0 } else { bytes }
 }

@@ -1,6 +1,6 @@
-//! What a call comes to: its record as far as it is known, the credit held for it, and its entry in the
-//! spool's journal. From the moment a metered call is sent there is always a record that a killed
-//! process would leave, and one call leaves one record, however it ends.
+//! The charge of a call: its usage record so far, the credit reserved for it, and its entry in the spool's journal.
+//! Once a metered call is sent, a killed process always leaves a record of it, and one call leaves one record, however
+//! it ends.
 
 mod close;
 
@@ -37,24 +37,23 @@ use crate::{
     telemetry::CallRecorder,
 };
 
-/// When a process is killed, its calls are charged by the length of their requests, which says little
-/// when there are pictures in them; so no more than this counts.
+/// Calls of a killed process are charged by the length of their requests. That says little about requests with
+/// pictures, so no more than this counts.
 const GUESS_BYTES_MAX: usize = 256 * 1024;
 
-/// A call that is to be paid for. Dropped while a provider may be at work on it, it closes itself as
-/// interrupted.
+/// The charge of a call in progress. If it is dropped while a provider may be at work, it closes itself as interrupted.
 pub(super) struct PendingCharge {
     pub(super) record: UsageRecord,
     pub(super) account: Arc<AccountState>,
-    /// The further client key that it was made with.
+    /// The further client key of the call.
     client_key: Option<Arc<FurtherKeyState>>,
-    /// The request's own bytes, for counting its tokens when nobody else does; not a copy.
+    /// The request's bytes, shared, to count its tokens if no provider reports them.
     body: Bytes,
     route: Route,
-    /// Whether its answer carries usage.
+    /// Whether the response carries usage.
     pub(super) metered: bool,
     pub(super) fixed_price: Option<Box<ModelPrice>>,
-    /// Whether an attempt is out of which nothing is known yet.
+    /// Whether an attempt is out with unknown outcome.
     at_upstream: bool,
     ticket: Option<JournalTicket>,
     credit_holds: CreditHolds,
@@ -63,17 +62,17 @@ pub(super) struct PendingCharge {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) sinks: Arc<ChargeSinks>,
     clock: Clock,
-    /// Keeps the call counted as open until its answer has ended.
+    /// Keeps the call counted as open until its response has ended.
     open: Option<OpenCall>,
-    /// Told when the bill is closed.
+    /// Finished when the charge is closed.
     pub(super) recorder: Option<CallRecorder>,
-    /// What was used beside tokens and pictures.
+    /// Use beside tokens and images.
     pub(super) pieces: Vec<(BillPart, u64)>,
-    /// What the request itself tells of its use, where its model has a price of that.
+    /// Use that the request itself states, where its model has a price for that.
     request_measure: Option<RequestMeasure>,
-    /// The longest prompt of several calls that the record is of.
+    /// The longest prompt of several calls that share the record.
     longest: Option<u64>,
-    /// What else is to be made of the answer.
+    /// What else to do with the response.
     pub(super) follow_up: Option<Box<FollowUp>>,
     own: bool,
     /// For the case that its client leaves.
@@ -82,37 +81,37 @@ pub(super) struct PendingCharge {
     pub(super) sent: Millis,
 }
 
-/// Where bills go. Each serving thread has one of its own: what it holds is shared by all threads, and
-/// counting its users at each call would have the processors wait for each other.
+/// Where charges go. Each serving thread has its own: it holds shared parts, and counting their users for each call
+/// would make the CPUs contend.
 #[derive(Debug, Clone)]
 pub(super) struct ChargeSinks {
     pub(super) spool: Spool,
     pub(super) token_counter: TokenCounter,
     pub(super) open_calls: Arc<AtomicUsize>,
     pub(super) cutoff: Cutoff,
-    /// Calls that go on without their clients.
+    /// Calls that continue without their clients.
     pub(super) tasks: TaskTracker,
 }
 
-/// Credit set aside for a call; none for one that costs nothing.
+/// Credit reserved for a call; empty if it costs nothing.
 #[derive(Debug, Default)]
 pub(super) struct CreditHolds {
-    /// None for root's calls.
+    /// `None` for root's calls.
     pub(super) account: Option<CreditHold>,
-    /// Of what its client key may spend; none for one without a limit.
+    /// From its client key's limit; `None` for a key without one.
     pub(super) key: Option<CreditHold>,
 }
 
-/// Whose call it is, and what was set aside for it.
+/// Who pays for the call, and what was reserved for it.
 pub(super) struct Billing {
     pub(super) caller: Caller,
     pub(super) credit_holds: CreditHolds,
     pub(super) windows: WindowReservation,
     pub(super) open: OpenCall,
     pub(super) metered: bool,
-    /// Most tokens that its answer may have.
+    /// Most tokens that the response may have.
     pub(super) output_max: u64,
-    /// What the call costs whatever it uses, where that is so.
+    /// What the call costs regardless of its use, where the price is fixed.
     pub(super) fixed_price: Option<Box<ModelPrice>>,
 }
 
@@ -134,7 +133,7 @@ impl PendingCharge {
             fixed_price,
         } = payer;
         let leaving = AbandonInfo {
-            // Others write no text.
+            // Other routes write no text.
             output_max: if request.route.has_events() {
                 output_max
             } else {
@@ -176,12 +175,12 @@ impl PendingCharge {
         })
     }
 
-    /// The gateway itself asks, and only what comes of it is worth a record.
+    /// The gateway makes the call itself; only its results are worth a record.
     pub(super) const fn is_own(&mut self) {
         self.own = true;
     }
 
-    /// Whether its work may go on after the call.
+    /// Whether its work may continue after the call.
     pub(super) fn may_go_on(&self) -> bool {
         self.follow_up.as_ref().is_some_and(|follow| follow.later)
     }
@@ -191,7 +190,7 @@ impl PendingCharge {
         self.follow_up.as_ref().is_some_and(|follow| follow.makes())
     }
 
-    /// What is set aside for it: of its account, and for root's calls of the limit of their key alone.
+    /// What is reserved for it: of its account, and for root's calls only of the key's limit.
     pub(super) fn held(&self) -> Money {
         let hold = self
             .credit_holds
@@ -201,32 +200,32 @@ impl PendingCharge {
         hold.map_or(Money::ZERO, CreditHold::amount)
     }
 
-    /// The attempts from here on are of this model, which is the one to be paid for.
+    /// Attempts from here on are for this model, which is the one to charge.
     pub(super) fn name_model(&mut self, model: &str, images: ImageUsage) {
         self.record.model_used = record::name(model);
         self.record.images = images;
     }
 
-    /// Keeps the place on a key until the answer has ended.
+    /// Keeps the permit on a key until the response has ended.
     pub(super) fn keep_permit(&mut self, permit: KeyPermit) {
         if let Some(open) = &mut self.open {
             open.permit = Some(permit);
         }
     }
 
-    /// Whether the time for open calls is over.
+    /// Whether the drain is over.
     pub(super) fn is_cut_off(&self) -> bool {
         self.sinks.cutoff.has_come()
     }
 
-    /// The key that answers it.
+    /// The key that answers the call.
     pub(super) fn key(&self) -> Option<&KeyState> {
         let permit = self.open.as_ref()?.permit.as_ref()?;
         Some(&permit.key)
     }
 
-    /// Notes that an attempt is about to be sent. False when that cannot be written: the call must not
-    /// be sent then, for nobody would know of it after a kill.
+    /// Records in the journal that an attempt is about to be sent. Returns `false` if that fails: then the call must
+    /// not be sent, because it would be lost after a kill.
     pub(super) fn note_sent(&mut self, key: &KeyState, tries: u32) -> bool {
         self.record.tries = tries;
         if !self.metered {
@@ -245,12 +244,12 @@ impl PendingCharge {
         if self.ticket.is_none() {
             self.ticket = self.sinks.spool.begin(&self.record);
         }
-        // Not sent, and so not to be paid for either.
+        // Not sent, so not charged either.
         self.at_upstream = self.ticket.is_some();
         self.at_upstream
     }
 
-    /// Notes that the attempt failed, which costs nothing.
+    /// Records that the attempt failed, which costs nothing.
     pub(super) fn failed(&mut self) {
         self.at_upstream = false;
         self.record.key = None;
@@ -260,14 +259,14 @@ impl PendingCharge {
         self.note();
     }
 
-    /// Writes what is known by now into the journal.
+    /// Writes what is known so far into the journal.
     pub(super) fn note(&mut self) {
         if let Some(ticket) = &mut self.ticket {
             self.sinks.spool.note(ticket, &self.record);
         }
     }
 
-    /// Tokens by the length of what went out and came back; none for pictures and recordings.
+    /// Estimates tokens by the length of request and response; none for images and recordings.
     pub(super) fn guess(&self, delivered_bytes: u64) -> TokenUsage {
         if self.route.is_metered() {
             estimate(self.body.len().min(GUESS_BYTES_MAX), delivered_bytes)
@@ -276,9 +275,9 @@ impl PendingCharge {
         }
     }
 
-    /// What the request itself tells, where that is charged and nobody else tells it.
+    /// What the request itself states, where that is charged and not reported by the provider.
     pub(super) fn request_measure(&self) -> Option<RequestMeasure> {
-        // Mostly it tells nothing, and then no price is looked up.
+        // Most requests state nothing, and then no price is looked up.
         let asked = self
             .request_measure
             .filter(|_| self.fixed_price.is_none())?;
@@ -287,7 +286,7 @@ impl PendingCharge {
         charged.then_some(asked)
     }
 
-    /// The same by the length of the request, until it is counted.
+    /// The same, estimated by the length of the request until it is counted.
     pub(super) fn guess_pieces(&self) -> Vec<(BillPart, u64)> {
         let asked = self.request_measure().into_iter();
         asked
@@ -295,7 +294,7 @@ impl PendingCharge {
             .collect()
     }
 
-    /// Whether the tokens of this call can be counted from its text.
+    /// Whether the call's tokens can be counted from its text.
     pub(super) const fn is_text(&self) -> bool {
         self.route.is_metered()
     }
@@ -309,12 +308,12 @@ impl PendingCharge {
         })
     }
 
-    /// Lets go of the request.
+    /// Drops the request's bytes.
     pub(super) fn forget_prompt(&mut self) {
         self.body = Bytes::new();
     }
 
-    /// Sets the price of the tokens.
+    /// Sets the cost of the tokens.
     pub(super) fn price(&mut self, billable: bool) {
         let account = &self.account.account;
         let prices = &self.snapshot.prices;
@@ -340,8 +339,7 @@ impl PendingCharge {
         if let Some(cost) = cost {
             self.record.cost = cost;
         } else {
-            // Token counts beyond any model's reach are a fault of the provider's, which must
-            // not ruin the account.
+            // Token counts beyond any model's reach are a fault of the provider's, which must not ruin the account.
             tracing::error!(request.id = self.record.request_id, tokens = ?self.record.tokens, "usage cannot be priced");
             self.record.priced = false;
         }
@@ -356,15 +354,15 @@ impl PendingCharge {
         }
     }
 
-    /// Nothing is to be paid, as far as is known.
+    /// Nothing is charged, as far as is known.
     pub(super) fn costs_nothing(&mut self) {
         self.record.tokens = TokenUsage::default();
         self.record.cost = Money::ZERO;
         self.record.sum = CallBill::default();
     }
 
-    /// Takes the word of the provider, which was named several models to choose from, for the one that answered. One
-    /// without a price is another name of the one that was asked for.
+    /// Charges the model that the provider says has answered, out of several that the request named. A model without a
+    /// price is another name of the requested one.
     pub(super) fn answered_by(&mut self, model: &str) {
         let prices = &self.snapshot.prices;
         let entry = |name: &str| prices.find(name).map(std::ptr::from_ref);
@@ -374,7 +372,7 @@ impl PendingCharge {
         }
     }
 
-    /// Takes the bill out of its place; what stays there closes nothing.
+    /// Takes the charge out; the one left in its place closes nothing.
     fn take(&mut self) -> Self {
         Self {
             record: self.record.clone(),

@@ -1,5 +1,5 @@
-//! The end of the drain: what is still open then ends itself, with a word for its client. For calls that have one it is a
-//! flag and no wake-up: whoever sets it polls all connections once more.
+//! The end of the drain: what is still open then ends itself and tells its client. For calls that have a client it is a
+//! flag without a wake-up: the code that sets it polls all connections once more.
 
 use std::{
     future::poll_fn,
@@ -13,19 +13,19 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Whether the time is over; clones are one.
+/// Whether the drain is over; clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cutoff(Arc<CutoffState>);
 
 #[derive(Debug, Default)]
 struct CutoffState {
     is_over: AtomicBool,
-    /// For what goes on without a client.
+    /// Wakes work that continues without a client.
     come: Notify,
 }
 
 impl Cutoff {
-    /// From now on the time is over.
+    /// Ends the drain.
     pub(super) fn come(&self) {
         self.0.is_over.store(true, Ordering::Relaxed);
         self.0.come.notify_waiters();
@@ -35,17 +35,17 @@ impl Cutoff {
         self.0.is_over.load(Ordering::Relaxed)
     }
 
-    /// Waits until the time is over.
+    /// Waits until the drain is over.
     pub(super) async fn comes(&self) {
         let mut told = pin!(self.0.come.notified());
-        // Whoever is told from here on is told.
+        // Enabled before the flag is checked, so that no wake-up is lost.
         told.as_mut().enable();
         if !self.has_come() {
             told.await;
         }
     }
 
-    /// What the work comes to; none when the time is over before it has come to anything.
+    /// Returns the result of the work, or `None` if the drain is over first.
     pub(super) async fn unless_over<T>(
         &self,
         mut work: impl Future<Output = T> + Unpin,

@@ -1,5 +1,5 @@
-//! Looks, on the key that it was given to, for what work has come to that is done after its call, when nobody else
-//! has. Control hands it out, to one data plane at a time and more and more seldom.
+//! Looks up, on the key that has it, the result of work that ended after its call, if no client has fetched it. Control
+//! assigns each piece of work to one data plane at a time, at growing intervals.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,11 +27,11 @@ use crate::{
     state::{AccountState, Caller, DialectNeed, KeyState, Snapshot, WindowReservation},
 };
 
-/// Between two questions for work.
+/// Interval at which control is asked for work.
 const TICK: Duration = Duration::from_secs(1);
-/// Looks under way at the same moment.
+/// Look-ups in flight at once.
 const LOOKS_MAX: u32 = 8;
-/// How long one may take, its retries included.
+/// Time limit of one look-up, retries included.
 const LOOK_MAX: Duration = Duration::from_mins(2);
 
 /// Runs until it is cancelled.
@@ -44,7 +44,7 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
         if relay.unready_reason().is_some() {
             continue;
         }
-        // Control will be asked again anyway.
+        // Control is asked again at the next tick anyway.
         let Ok(due) = relay.state.objects().claim(LOOKS_MAX).await else {
             continue;
         };
@@ -55,7 +55,7 @@ pub(crate) async fn run(relay: Relay, stop: CancellationToken) {
     }
 }
 
-/// Where to look for what became of an object's work.
+/// Where to look up an object's work.
 fn place(object: &OwnedObject) -> Option<(String, Dialect, Route)> {
     let id = &object.id;
     match object.kind {
@@ -80,7 +80,7 @@ fn place(object: &OwnedObject) -> Option<(String, Dialect, Route)> {
 }
 
 impl Relay {
-    /// Looks for what some work has come to.
+    /// Looks up the result of some work.
     async fn look(&self, DueWork { object, overdue }: DueWork) {
         let Some(snapshot) = self.state.snapshot() else {
             return;
@@ -110,7 +110,7 @@ impl Relay {
         }
     }
 
-    /// Asks at a place, and, where that says that the results are elsewhere, there.
+    /// Makes a request, and where the response says that the results are elsewhere, one for them.
     async fn fetch_all(
         &self,
         whose: (&Arc<Snapshot>, &Arc<AccountState>, &KeyState),
@@ -133,7 +133,7 @@ impl Relay {
         }
     }
 
-    /// Asks, and hears the answer to its end, which settles what it tells.
+    /// Makes a request and reads the response to its end, which settles what it reports.
     async fn fetch(&self, call: Box<Call>) {
         let mut body = Box::pin(self.retry_loop(call)).await.into_body();
         while let Some(Ok(_)) = body.frame().await {}
@@ -146,7 +146,7 @@ impl Relay {
         same.is_some_and(|one| one.pending.is_some())
     }
 
-    /// A call of the gateway's own.
+    /// A call that the gateway makes itself.
     fn call_for(
         &self,
         (snapshot, account, key): (&Arc<Snapshot>, &Arc<AccountState>, &KeyState),
@@ -225,7 +225,7 @@ impl Relay {
         bill
     }
 
-    /// Pays work with what was set aside for it.
+    /// Charges work with the credit that was reserved for it.
     fn settle_unseen(
         &self,
         snapshot: &Arc<Snapshot>,

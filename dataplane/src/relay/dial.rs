@@ -1,6 +1,6 @@
-//! New connections to providers: TCP with Nagle off, TLS where the provider's address says so, all of it within one
-//! bound. An address is looked at after it was resolved and connected to as it was looked at, so a name that resolves
-//! to something else the next time gains nothing by it.
+//! New connections to providers: TCP with Nagle off, and TLS if the provider's address says so, all within one timeout.
+//! An address is checked after it was resolved and connected to as it was checked, so a name that resolves differently
+//! the next time gains nothing.
 
 use std::{
     fmt,
@@ -32,49 +32,46 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{Config, Error, decide::connect_failure::ConnectFailure};
 
-/// Connects to providers. It gives up by itself: hyper's own limit ends with TCP, and a TLS handshake
-/// can hang as well.
+/// Connects to providers. It has its own timeout: hyper's ends with TCP, and a TLS handshake can hang as well.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
     https: HttpsConnector<Tcp>,
     limit: Duration,
 }
 
-/// Why there is no connection, on its way through connectors, with what was said.
+/// Why there is no connection, passed through the connectors, with the message.
 #[derive(Debug)]
 struct DialError(ConnectFailure, String);
 
-/// TCP connections to where they may go.
+/// TCP connections to permitted addresses.
 #[derive(Debug, Clone)]
 struct Tcp {
     http: HttpConnector<Resolver>,
     rule: ReachRule,
 }
 
-/// Names, looked up and looked at.
+/// Resolves names and checks their addresses.
 #[derive(Debug, Clone)]
 struct Resolver {
     rule: ReachRule,
     limit: Duration,
 }
 
-/// Where connections may go; none for anywhere, which the operator has said.
+/// Which addresses are permitted; `None` permits all, for hosts that the operator named.
 #[derive(Debug, Clone)]
 struct ReachRule {
     reach: Option<EgressPolicy>,
-    /// Whether it was said that a provider is at a private address.
+    /// Whether a provider at a private address was already logged.
     told: Arc<AtomicBool>,
 }
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, DialError>> + Send>>;
 
-// === impl Dialer ===
-
 impl Dialer {
-    /// For hosts within this reach; without one, for what the operator has named.
+    /// For hosts within this reach; `None` permits all that the operator has named.
     ///
     /// # Errors
-    /// When the TLS library refuses its protocol versions.
+    /// Errors if the TLS library refuses its protocol versions.
     pub(crate) fn new(config: &Config, reach: Option<EgressPolicy>) -> Result<Self, Error> {
         let provider = rustls::crypto::ring::default_provider();
         let tls = ClientConfig::builder_with_provider(provider.into())
@@ -92,7 +89,7 @@ impl Dialer {
         };
         let resolver = Resolver {
             rule: rule.clone(),
-            // So that it is told apart from a host that does not answer.
+            // Shorter than the whole limit, to distinguish it from a host that does not respond.
             limit: limit / 5 * 4,
         };
         let mut http = HttpConnector::new_with_resolver(resolver);
@@ -111,7 +108,7 @@ impl Dialer {
     /// Connects.
     ///
     /// # Errors
-    /// When there is no connection within the limit. It has been logged.
+    /// Errors if there is no connection within the limit. The failure has been logged.
     pub(crate) async fn dial(
         &self,
         to: &ProviderOrigin,
@@ -135,8 +132,6 @@ impl Dialer {
     }
 }
 
-// === impl Failed ===
-
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.word(), self.1)
@@ -146,7 +141,7 @@ impl fmt::Display for DialError {
 impl std::error::Error for DialError {}
 
 impl DialError {
-    /// What came of a TCP connection.
+    /// The cause of a failed TCP connection.
     fn tcp(error: &(dyn std::error::Error + 'static)) -> Self {
         let (mut cause, mut why, mut said) =
             (Some(error), ConnectFailure::Network, error.to_string());
@@ -167,8 +162,6 @@ impl DialError {
         Self(why, said)
     }
 }
-
-// === impl Rule ===
 
 impl ReachRule {
     fn check(&self, host: &str, ips: impl Iterator<Item = IpAddr>) -> Result<(), DialError> {
@@ -236,7 +229,7 @@ impl Service<Uri> for Tcp {
 
     fn call(&mut self, to: Uri) -> Self::Future {
         let host = to.host().unwrap_or_default();
-        // A resolver is not asked for addresses.
+        // Literal addresses do not go through the resolver.
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
         if let Err(failed) = self.rule.check(host, ip.into_iter()) {
             return Box::pin(async { Err(failed) });
@@ -246,14 +239,14 @@ impl Service<Uri> for Tcp {
     }
 }
 
-/// What failed once the connection stood.
+/// What failed once the TCP connection stood.
 fn tls(error: &(dyn std::error::Error + 'static)) -> ConnectFailure {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
             return ConnectFailure::Certificate;
         }
-        // An error of this kind passes over itself when it is asked for its source.
+        // This kind of error skips itself when asked for its source.
         let inside = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
@@ -265,8 +258,8 @@ fn tls(error: &(dyn std::error::Error + 'static)) -> ConnectFailure {
     ConnectFailure::Tls
 }
 
-/// The system's certificates, so that a private authority can be added the usual way, and Mozilla's
-/// list, so that an image without a certificate store works as well.
+/// The system's certificates, so that a private authority can be added the usual way, and Mozilla's list, so that an
+/// image without a certificate store works as well.
 fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();

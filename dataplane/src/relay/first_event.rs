@@ -1,6 +1,6 @@
-//! The beginning of an answer. Its status and headers wait until something of the answer itself has come:
-//! a provider that says that it will answer and then fails can still be replaced. What has come meanwhile
-//! is kept, within bounds, and goes out with the rest.
+//! Waits for the first event of a response. Its status and headers are held until some content has arrived: a provider
+//! that starts a response and then fails can still be replaced. What arrives meanwhile is buffered within bounds and
+//! goes out with the rest.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -17,18 +17,18 @@ use crate::formats::{
     sse::{self, EventCutter},
 };
 
-/// What is kept of a stream that has not begun to answer. Some repeat all of the request before they do,
-/// twice; a longer one goes out as it is.
+/// Bytes held of a stream without content yet. Some providers repeat the whole request first, twice; a longer stream is
+/// forwarded as it is.
 const HELD_BYTES_MAX: usize = 256 * 1024;
-/// What a kept frame costs beside its bytes, about.
+/// Approximate cost of a held frame beside its bytes.
 const FRAME_BYTES: usize = 64;
-/// A longer body, or one in more pieces, is no error in the place of an answer.
+/// A longer body, or one in more pieces, is not an error in place of a response.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 const ERROR_PIECES_MAX: usize = 32;
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// An answer whose head has come.
+/// A response whose head has arrived.
 pub(super) struct ResponseHead {
     pub(super) parts: Parts,
     /// Frames that were read to see what it is.
@@ -49,7 +49,7 @@ impl ResponseHead {
         self.parts.status.is_client_error() || self.parts.status.is_server_error()
     }
 
-    /// Waits until it is an answer for the client.
+    /// Waits until it is a response for the client.
     pub(super) async fn wait_for_first_event(
         &mut self,
         call: &Call,
@@ -66,7 +66,7 @@ impl ResponseHead {
         self.first_is_no_error(silence, clock).await
     }
 
-    /// Reads on for as long as what has come may be an error in the place of an answer.
+    /// Reads on while the body may still be an error in place of a response.
     async fn first_is_no_error(
         &mut self,
         silence: Duration,
@@ -94,7 +94,7 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// The next frame, none at the end.
+    /// Returns the next frame, or `None` at the end.
     async fn next(&mut self, silence: Duration) -> Result<Option<Frame<Bytes>>, AttemptFailure> {
         match tokio::time::timeout(silence, self.body.frame()).await {
             Ok(Some(Ok(frame))) => Ok(Some(frame)),
@@ -124,7 +124,7 @@ impl ResponseHead {
         }
     }
 
-    /// Waits for the first event that is part of an answer.
+    /// Waits for the first event with content.
     async fn first_events(
         &mut self,
         silence: Duration,
@@ -154,7 +154,7 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// The failure that an error in the place of an answer stands for; none when the client is to see it.
+    /// Returns the failure that an error in place of a response stands for, or `None` if the client is to see it.
     fn failed_within(&self, error: &[u8], clock: &Clock) -> Option<AttemptFailure> {
         let header = |name: &str| self.parts.headers.get(name)?.to_str().ok();
         let (status, ClassifiedRefusal { verdict, reason }) =
@@ -174,7 +174,7 @@ fn broke_off() -> AttemptFailure {
     AttemptFailure::transport(StatusCode::BAD_GATEWAY, reason)
 }
 
-/// Whether an answer is a stream of events that can be read.
+/// Whether a response is an event stream that can be read.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let is = |value: &http::HeaderValue| {
         let start = value.as_bytes().get(..EVENT_STREAM.len());

@@ -1,6 +1,5 @@
-//! Which headers cross the gateway. Everything end-to-end does; what belongs to one connection, every
-//! credential, and what says whose account it is does not: a client's words about that would be held
-//! against the key, and a provider's would tell clients about the pool.
+//! Which headers cross the gateway. End-to-end headers do. Those of one connection, credentials, and account names do
+//! not: a client's would count against the key, and a provider's would tell clients about the pool.
 
 use std::net::IpAddr;
 
@@ -25,7 +24,7 @@ const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 /// The version that Anthropic documents for its Messages API.
 const ANTHROPIC_VERSION_DEFAULT: HeaderValue = HeaderValue::from_static("2023-06-01");
 
-/// Takes off what must not cross, in place.
+/// Removes hop-by-hop headers, in place.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     strip(headers, |name, _| is_hop_by_hop(name));
 }
@@ -45,8 +44,8 @@ fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-/// Whether a request wants to go on as a WebSocket, alone or among other protocols. Of those, `h2c` may be ignored
-/// (RFC 9110, section 7.8); a WebSocket's client has nothing to do with an ordinary answer.
+/// Whether a request asks for a WebSocket, alone or among other protocols. Of those, `h2c` may be ignored (RFC 9110,
+/// section 7.8); a WebSocket client cannot use an ordinary response.
 pub(crate) fn asks_websocket(headers: &HeaderMap) -> bool {
     let protocols = headers.get_all(header::UPGRADE).iter();
     protocols
@@ -57,8 +56,7 @@ pub(crate) fn asks_websocket(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Whether a header is a credential, or names an account that a credential belongs to: whatever dialect a
-/// provider speaks, these are the key's to say.
+/// Whether a header is a credential or names its account. In any dialect, only the key may set these.
 fn is_credential(name: &str) -> bool {
     let known = |name: &str| {
         name.ends_with("api-key")
@@ -79,11 +77,11 @@ fn is_credential(name: &str) -> bool {
                     | "x-goog-user-project"
             )
     };
-    // Some servers take `_` for `-` in names.
+    // Some servers treat `_` like `-` in names.
     known(name) || (name.contains('_') && known(&name.replace('_', "-")))
 }
 
-/// Whether a provider's header says whose key answered, or is for its own browsers.
+/// Whether a provider's header says whose key answered, or is for its own browser pages.
 fn is_providers_own(name: &str) -> bool {
     is_hop_by_hop(name)
         || matches!(
@@ -98,8 +96,8 @@ fn is_providers_own(name: &str) -> bool {
         )
 }
 
-/// Whether a client's header says nothing to an upstream: it is of the client's connection, a credential, or would
-/// make another method of the one that was judged here.
+/// Whether a client's header is not for the upstream: it belongs to the client's connection, is a credential, or would
+/// turn the checked method into another.
 fn is_clients_own(name: &str) -> bool {
     is_hop_by_hop(name)
         || is_credential(name)
@@ -114,13 +112,13 @@ fn is_clients_own(name: &str) -> bool {
         )
 }
 
-/// Takes off an answer what is not for the client.
+/// Removes from a response what is not for the client.
 pub(super) fn strip_for_client(headers: &mut HeaderMap) {
     strip(headers, |name, _| is_providers_own(name));
 }
 
-/// Takes headers off, and what `Connection` names. Looking at each header there is costs less than looking
-/// for each that might be.
+/// Removes headers, and those that `Connection` names. Checking each header that is there costs less than looking for
+/// each that might be.
 fn strip(headers: &mut HeaderMap, goes: impl Fn(&str, &HeaderValue) -> bool) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -128,7 +126,7 @@ fn strip(headers: &mut HeaderMap, goes: impl Fn(&str, &HeaderValue) -> bool) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // The call's id crosses whatever a client says of it.
+        // The request id always crosses.
         .filter(|name| *name != X_REQUEST_ID)
         .collect();
     let going = headers
@@ -140,8 +138,8 @@ fn strip(headers: &mut HeaderMap, goes: impl Fn(&str, &HeaderValue) -> bool) {
     }
 }
 
-/// The provider's own id of an answer gets another name, for the call has an id already. A node above
-/// answers with the call's id, and has put the provider's where it goes already.
+/// Renames the provider's own request id, since the call has one already. A node above uses the call's id and has
+/// already renamed the provider's.
 pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
     if let Some(id) = answer.remove(X_REQUEST_ID)
         && request.get(X_REQUEST_ID) != Some(&id)
@@ -150,8 +148,8 @@ pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
     }
 }
 
-/// Turns a client's headers into the part that all attempts share. A request that says how long it is
-/// goes on as one that does, one that does not (a GET, mostly) as one that does not.
+/// Turns a client's headers into the part that all attempts share. A request that declares its length keeps doing so;
+/// one that does not (mostly a GET) stays without.
 pub(crate) fn prepare_for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
     let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
     let framed = framed.iter().any(|name| headers.contains_key(name));
@@ -161,14 +159,14 @@ pub(crate) fn prepare_for_upstream(headers: &mut HeaderMap, via: HeaderValue, me
         let key = key.as_deref().unwrap_or_default();
         !key.is_empty() && holds(value.as_bytes(), key)
     };
-    // Each attempt says these two anew, and taking them off would only cost time.
+    // Each attempt sets these two anew; removing them would only cost time.
     let said_anew = |name: &str| matches!(name, "host" | "content-length");
     // Some protocols carry keys in fields of their own, such as `Sec-WebSocket-Protocol`.
     strip(headers, |name, value| {
         !said_anew(name) && (is_clients_own(name) || holds_key(value))
     });
     if metered {
-        // A compressed answer could not be metered as it passes.
+        // A compressed response could not be metered as it passes.
         headers.insert(
             header::ACCEPT_ENCODING,
             HeaderValue::from_static("identity"),
@@ -185,12 +183,12 @@ pub(crate) fn prepare_for_upstream(headers: &mut HeaderMap, via: HeaderValue, me
     }
 }
 
-/// Whether a value has the key in it. Mostly it is too short to.
+/// Whether a value contains the key. Most are too short for that.
 fn holds(value: &[u8], key: &[u8]) -> bool {
     value.len() >= key.len() && memchr::memmem::find(value, key).is_some()
 }
 
-/// Whether trailers are wanted after an answer.
+/// Whether the client accepts trailers after a response.
 fn takes_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter();
     let mut items = values
@@ -199,13 +197,13 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     items.any(|item| item.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// What of a request's trailers goes on.
+/// The trailers of a request that may cross.
 pub(crate) fn without_credentials(mut trailers: HeaderMap) -> HeaderMap {
     strip(&mut trailers, |name, _| is_credential(name));
     trailers
 }
 
-/// Prepares a request for trailers: they need chunks, and have to be announced.
+/// Prepares a request for trailers, which need chunked encoding and have to be announced.
 pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
     headers.remove(CONTENT_LENGTH);
     headers.insert(
@@ -224,7 +222,7 @@ pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderMap) {
     }
 }
 
-/// Adds what a key's calls carry, its credential last. What the operator has said wins over the client.
+/// Adds the key's headers, its credential last. Headers set by the operator override the client's.
 pub(crate) fn add_key_headers(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
     for (name, value) in key.key.config.headers.iter() {
         headers.insert(name.clone(), value.clone());
@@ -232,7 +230,7 @@ pub(crate) fn add_key_headers(headers: &mut HeaderMap, key: &KeyState, anthropic
     authorize(headers, key, anthropic_route);
 }
 
-/// Adds the credential of one key.
+/// Adds the key's credential.
 fn authorize(headers: &mut HeaderMap, key: &KeyState, anthropic_route: bool) {
     match key.key.config.provider_type {
         ProviderType::Azure => drop(headers.insert(API_KEY, key.bare.clone())),
@@ -256,19 +254,19 @@ fn anthropic_only(headers: &mut HeaderMap, key: &KeyState) {
         .or_insert(ANTHROPIC_VERSION_DEFAULT);
 }
 
-/// Whether a client speaks Anthropic's dialect, whatever the path: its clients send the version that they know.
+/// Whether a client speaks the Anthropic dialect, on any path: its clients send the version that they know.
 pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
     headers.contains_key(ANTHROPIC_VERSION)
 }
 
-/// Where a request comes from: the peer, or what trusted proxies say stands before it.
+/// The client's address: the peer, or the one that trusted proxies report.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> IpAddr {
     let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
     let forwarded = forwarded.filter_map(|value| value.to_str().ok());
     address::client(peer, forwarded, trusted)
 }
 
-/// The key that a client presents, in whichever form.
+/// The client key in a request, in any of its forms.
 pub(crate) fn credential_from(headers: &HeaderMap) -> Option<&str> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     client_key::credential_from(text(AUTHORIZATION), text(X_API_KEY))

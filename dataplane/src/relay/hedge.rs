@@ -1,5 +1,5 @@
-//! Asking a key, and, where calls are hedged and the key is slow, a second one beside it. Whoever answers
-//! first is heard; the other is let go, which closes its connection, and nobody pays for it here.
+//! Asks a key and, if hedging is on and the key is slow, a second one beside it. The first response wins; the other
+//! attempt is dropped, which closes its connection, and is not charged here.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -19,16 +19,16 @@ use super::{
 };
 use crate::state::{KeyPermit, PickQuery};
 
-/// What came of asking.
+/// The outcome of asking.
 pub(super) struct HedgedAttempt {
     /// The key whose outcome it is.
     pub(super) permit: KeyPermit,
     pub(super) outcome: AttemptOutcome,
-    /// What came of the other one, if two were asked.
+    /// The outcome of the other attempt, if two were made.
     pub(super) other: Option<Box<Attempt>>,
     /// When this key was asked.
     pub(super) begun: Instant,
-    /// When the first of them was.
+    /// When the first key was asked.
     pub(super) since: Instant,
 }
 
@@ -40,7 +40,7 @@ impl HedgedAttempt {
 }
 
 impl Relay {
-    /// Asks a key. Those that were asked are among the `tried` when this returns.
+    /// Asks a key. Every key that was asked is in `tried` when this returns.
     pub(super) async fn attempt_with_hedge(
         &self,
         call: &Call,
@@ -52,7 +52,7 @@ impl Relay {
         let begun = Instant::now();
         let hedges = call.charge.snapshot.settings.rotation.hedge;
         let pool = call.charge.snapshot.pool(level);
-        // What makes something makes it twice when it is asked twice.
+        // A call that makes an object would make it twice.
         let once = call.pinned_key.is_some() || call.charge.makes();
         let asked = match (hedges && tried.left > 0 && !once)
             .then(|| pool.slow_after())
@@ -82,7 +82,7 @@ impl Relay {
         asked
     }
 
-    /// Asks a key, and from a moment on another one as well, if there is one and retries are left.
+    /// Asks a key and, after a delay, another one, if there is one and retries are left.
     async fn hedged(
         &self,
         call: &Call,
@@ -127,7 +127,7 @@ impl Relay {
             },
             outcome = &mut second => match outcome {
                 AttemptOutcome::Answer(_) => {
-                    // It would have taken longer still.
+                    // Its response would have taken at least this long.
                     key.load.answered(begun.elapsed(), self.clock.now());
                     let slower = cancelled(&permit.key, model, begun);
                     asked(other, outcome, again, Some(slower))
@@ -140,8 +140,8 @@ impl Relay {
         }
     }
 
-    /// A place on another key of the level. It is paid for from the budget of retries, so that a slow
-    /// moment of all keys does not double the load.
+    /// A permit on another key of the level. It is paid from the retry budget, so that a slow moment of all keys does
+    /// not double the load.
     fn second_permit(&self, call: &Call, level: Level, tried: &[KeyId]) -> Option<KeyPermit> {
         let now = self.clock.now();
         let ask = PickQuery {

@@ -1,5 +1,5 @@
-//! Finding out whether a key is accepted, with a question that no client had a hand in: the list of models.
-//! Nobody waits for it, and it is bounded in time, bytes and number.
+//! Checks whether a key is accepted, with a request that no client influences: the list of models. No call waits for
+//! it, and it is bounded in time, bytes and number.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,20 +17,20 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What an inquiry is about.
+/// The subject of a check.
 struct KeyCheck {
     key: Arc<KeyState>,
     snapshot: Arc<Snapshot>,
-    /// Whose call was refused.
+    /// The account whose call was refused.
     account: AccountId,
     /// The account below root that it belongs to.
     customer: AccountId,
-    /// Whether it was refused a model, so that others should not run into the same.
+    /// Whether the refusal was about a model, so that other calls do not run into the same.
     of_model: bool,
 }
 
 impl Relay {
-    /// Begins to find out whether a key is accepted, unless somebody has done so a moment ago.
+    /// Starts a check whether a key is accepted, unless one was started a moment ago.
     pub(super) fn start_key_check(&self, call: &Call, key: &Arc<KeyState>) {
         if !key.health.may_inquire(self.clock.now()) {
             return;

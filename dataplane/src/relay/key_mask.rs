@@ -1,5 +1,5 @@
-//! Sees to it that an answer does not show the upstream key it was asked with. Refusals, bodies up to
-//! 64 KiB and events are looked through; a longer body is what was asked for, not an echo of the request.
+//! Masks the upstream key in responses. Refusals, bodies up to 64 KiB and events are searched; a longer body is
+//! content, not an echo of the request.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -9,13 +9,13 @@ use super::upstream_client::UpstreamBody;
 use crate::formats::secret_mask::SecretMask;
 
 const BODY_BYTES_MAX: u64 = 64 * 1024;
-/// Pages of errors are longer now and then.
+/// Error pages can be longer.
 const REFUSAL_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What is still looked through of a body.
+/// How much of a body is still searched.
 pub(super) struct KeyMasker {
     left: u64,
-    /// Whether a chunk may wait for the next one, which it does when it ends like a key begins.
+    /// Whether a chunk may be held for the next one, if it ends like the beginning of a key.
     waits: bool,
     held: Bytes,
 }
@@ -35,7 +35,7 @@ impl KeyMasker {
         }
     }
 
-    /// What of a chunk may go on; none when all of it waits.
+    /// Returns what to forward of a chunk, or `None` if all of it is held.
     pub(super) fn pass(
         &mut self,
         chunk: Bytes,
@@ -62,7 +62,7 @@ impl KeyMasker {
         (!shown.is_empty()).then_some(shown)
     }
 
-    /// What has waited in vain.
+    /// Returns what was held in vain.
     pub(super) fn release(&mut self) -> Option<Bytes> {
         let held = std::mem::take(&mut self.held);
         (!held.is_empty()).then_some(held)
@@ -73,7 +73,7 @@ impl KeyMasker {
     }
 }
 
-/// Covers the key in headers. Mostly they are shorter than it.
+/// Masks the key in headers. Most are shorter than the key.
 pub(super) fn cover_headers(headers: &mut HeaderMap, mask: &SecretMask) {
     for value in headers.values_mut() {
         if mask.is_in(value.as_bytes()) {
@@ -84,7 +84,7 @@ pub(super) fn cover_headers(headers: &mut HeaderMap, mask: &SecretMask) {
     }
 }
 
-/// The length of what was read already.
+/// The length of what was already read.
 pub(super) fn length<'f>(frames: impl Iterator<Item = &'f Frame<Bytes>>) -> u64 {
     let data = frames.filter_map(Frame::data_ref);
     data.map(|data| data.len() as u64).sum()

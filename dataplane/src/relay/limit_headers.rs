@@ -1,5 +1,5 @@
-//! Windows over calls and tokens on a call's way: counted when it is let in, after a wait when control
-//! has to be asked, and told to the client in OpenAI's headers.
+//! Rate limit windows of a call: counted when it is admitted, after a wait if control has to be asked, and reported to
+//! the client in OpenAI's headers.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -20,13 +20,13 @@ use crate::{
 
 /// How long a call waits for control to grant units.
 const GRANT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often a waiting call looks by itself.
+/// Interval at which a waiting call checks by itself.
 const GRANT_LOOK: Duration = Duration::from_millis(200);
-/// About how many bytes of a prompt make a token.
+/// Approximate bytes of a prompt per token.
 const BYTES_PER_TOKEN: u64 = 4;
-/// Headers of upstreams about the limits of a pool's key, which are not the client's.
+/// Upstream headers about the limits of the pool's key, which are not the client's.
 const LIMIT_HEADERS: [&str; 2] = ["x-ratelimit-", "anthropic-ratelimit-"];
-/// Room for a duration.
+/// Buffer size for a duration.
 const DURATION_BYTES: usize = 16;
 const REQUESTS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
@@ -39,8 +39,7 @@ const TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 
-/// A guess at what a call will use: its prompt, and the longest answer it asks for. What is sent on
-/// other routes is no text.
+/// Estimates the tokens of a call: its prompt, and the longest response it asks for. Other routes send no text.
 pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u64 {
     let prompt = if route.is_metered() { body_len } else { 0 };
     let prompt = u64::try_from(prompt).unwrap_or(u64::MAX);
@@ -49,11 +48,11 @@ pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u
 }
 
 impl Relay {
-    /// Counts a call in its windows and those above: the model it asks for, and the tokens it may use, none when it
-    /// makes none.
+    /// Counts a call in its windows and those above: for the model it asks for, with the tokens it may use, or `None`
+    /// if it makes none.
     ///
     /// # Errors
-    /// When a window has nothing left, or control could not be asked in time.
+    /// Errors if a window has nothing left, or control did not answer in time.
     pub(super) async fn count_in_windows(
         &self,
         snapshot: &Snapshot,
@@ -69,7 +68,7 @@ impl Relay {
         let places = places(snapshot, caller, chain, &limits);
         let mut deadline = None;
         loop {
-            // From here on no answer is missed.
+            // From here on no wake-up is missed.
             let answered: Vec<_> = match deadline {
                 Some(_) => places
                     .iter()
@@ -84,7 +83,7 @@ impl Relay {
                 Err(WindowDecision::Wait | WindowDecision::Admitted { .. }) => {}
             }
             let Some(deadline) = deadline else {
-                // Few calls have to wait; those look again, now with an ear for the answer.
+                // Few calls have to wait. Loop once more after enabling the notification, so that no wake-up is lost.
                 deadline = Some(Instant::now() + GRANT_WAIT_MAX);
                 continue;
             };
@@ -92,7 +91,7 @@ impl Relay {
                 return Err(Refusal::Unavailable);
             }
             let until = deadline.min(Instant::now() + GRANT_LOOK);
-            // Woken or not, it looks again.
+            // Check again, woken or not.
             tokio::time::timeout_at(until, select_all(answered))
                 .await
                 .ok();
@@ -100,7 +99,7 @@ impl Relay {
     }
 }
 
-/// Where a call is counted: at its key and at each account, as far as they have limits for it.
+/// Where a call is counted: at its key and at each account that has limits for it.
 fn places<'a, 'l>(
     snapshot: &'a Snapshot,
     caller: &'a Caller,
@@ -117,14 +116,14 @@ fn places<'a, 'l>(
     of_one.filter_map(place).collect()
 }
 
-/// Ends when control has answered.
+/// Resolves when control has answered.
 fn listening(windows: &RateLimitWindows) -> Pin<Box<Notified<'_>>> {
     let mut answered = Box::pin(windows.answered());
     answered.as_mut().enable();
     answered
 }
 
-/// Puts what is left into the headers of an answer, in place of what an upstream says of its own key.
+/// Writes what is left into the headers of a response, in place of the upstream's values for its own key.
 pub(super) fn add_limit_headers(headers: &mut HeaderMap, left: RemainingLimits) {
     let RemainingLimits { requests, tokens } = left;
     if requests.is_none() && tokens.is_none() {

@@ -1,4 +1,4 @@
-//! Turns what passed into the tokens of a call's bill, at the end of an answer however it comes.
+//! Turns the bytes of a response into the tokens of a call's charge, however the response ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,28 +24,28 @@ use crate::{
     telemetry::ResponseEnd,
 };
 
-/// A stream is noted anew when this much text has gone out since it last was.
+/// A stream's journal entry is updated each time this much text has passed.
 const NOTE_BYTES: u64 = 4096;
 
-/// Listens to one answer.
+/// Meters one response.
 pub(super) struct ResponseMeter {
     reader: Option<Box<UsageReader>>,
     charge: Box<PendingCharge>,
-    /// Whether what it hears is what the call is paid by.
+    /// Whether the call is charged by this usage.
     metered: bool,
-    /// Whether the provider was named several models.
+    /// Whether the request named several models.
     chooses: bool,
-    /// Whether the client left before the answer's end.
+    /// Whether the client left before the response ended.
     left: bool,
     clock: Clock,
     noted: JournaledState,
 }
 
-/// What of an answer the journal knows.
+/// What the journal knows of a response.
 #[derive(Default, PartialEq, Eq)]
 struct JournaledState {
     finished: bool,
-    /// Each of so much text.
+    /// Counted in steps of `NOTE_BYTES`.
     steps: u64,
 }
 
@@ -76,13 +76,13 @@ impl ResponseMeter {
         let record = &mut bill.record;
         (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
         let schema = UsageSchema::of(request.route, &record.path);
-        // A refusal costs nothing, whatever words stand in it.
+        // A refusal costs nothing, even if it reports usage.
         let metered = metered && status.is_success();
         if !metered {
             bill.forget_prompt();
         }
         let follows = bill.follow_up.as_ref().is_some_and(|it| it.listens());
-        // Where the provider had a choice of models, its answer tells which one is paid.
+        // If the provider had a choice of models, its response says which one is charged.
         let chooses = metered && !request.facts.named.is_empty();
         let listens = follows || chooses;
         let reader = match (metered, listens && status.is_success()) {
@@ -101,9 +101,8 @@ impl ResponseMeter {
         }
     }
 
-    /// Hears a chunk before it goes out. What it says for the bill outlives the process from then on,
-    /// so that a client that has seen the end of an answer pays for that answer, whatever is killed.
-    /// After the `last` chunk the bill is closed anyway.
+    /// Reads a chunk before it is forwarded, and journals what it says about usage. So a client that has seen the end
+    /// of a response pays for it, even if the process is killed. After the `last` chunk the charge is closed anyway.
     pub(super) fn observe(&mut self, chunk: &[u8], last: bool) {
         let Some(reader) = &mut self.reader else {
             return;
@@ -127,7 +126,7 @@ impl ResponseMeter {
         }
     }
 
-    /// A piece of the stream came so long after the one before.
+    /// A chunk of the stream arrived this long after the one before.
     pub(super) fn gap(&mut self, gap: FrameGap) {
         self.whole_gap(gap);
         if let Some(recorder) = &self.charge.recorder {
@@ -135,31 +134,31 @@ impl ResponseMeter {
         }
     }
 
-    /// The same of an answer that comes as a whole, whose pace nobody measures.
+    /// The same for a response that comes as a whole, whose pace is not measured.
     pub(super) fn whole_gap(&mut self, gap: FrameGap) {
         if gap.of_provider {
             self.add_silence(gap.time);
         }
     }
 
-    /// Nothing came for so long.
+    /// Nothing arrived for this long.
     pub(super) fn add_silence(&mut self, time: Duration) {
         self.charge.abandon_info.add_silence(time);
     }
 
-    /// The client leaves, which does not matter where the answer has told what it used, or its last word. That a choice of
-    /// it is complete is no sign: another may not be, and what was thought is told after it.
+    /// The client leaves. That does not matter once the response has reported its usage or its last event. A complete
+    /// choice is no sign: another may be incomplete, and reasoning is reported after it.
     pub(super) fn leave(&mut self) {
         let told = |reader: &UsageReader| reader.closed() || reader.has_last_word();
         self.left = !self.reader.as_ref().is_some_and(|reader| told(reader));
     }
 
-    /// Whether the answer is to be heard without a client.
+    /// Whether to read the response without a client.
     pub(super) fn reads_on(&self) -> bool {
         self.metered && self.charge.reads_on()
     }
 
-    /// Whether what was set aside covers what the answer costs by now.
+    /// Whether the reserved credit covers the cost of the response so far.
     pub(super) fn is_covered(&self) -> bool {
         self.charge.is_covered() || !self.charge.reads_on()
     }
@@ -168,22 +167,22 @@ impl ResponseMeter {
         Arc::clone(&self.charge.sinks)
     }
 
-    /// Whether the time for open calls is over.
+    /// Whether the drain is over.
     pub(super) fn is_cut_off(&self) -> bool {
         self.charge.is_cut_off()
     }
 
-    /// Finds the key that answers.
+    /// Masks the key that answers.
     pub(super) fn mask(&self) -> Option<&SecretMask> {
         self.charge.key().map(|key| &key.mask)
     }
 
-    /// Whether the answer has said the last thing it says.
+    /// Whether the response has sent its last event.
     pub(super) fn closed(&self) -> bool {
         self.reader.as_ref().is_some_and(|reader| reader.closed())
     }
 
-    /// Whether the exact usage is not known, but is about to come; or the name of what goes on after the call is.
+    /// Whether the exact usage is unknown but about to arrive, or the name of work that continues after the call is.
     pub(super) fn is_near_end(&self) -> bool {
         let near = |reader: &UsageReader| reader.is_near_end() && !reader.closed();
         let reader = self.reader.as_deref();
@@ -198,7 +197,7 @@ impl ResponseMeter {
         self.finish(ResponseEnd::Complete);
     }
 
-    /// Closes the bill.
+    /// Closes the charge.
     pub(super) fn finish(self, ending: ResponseEnd) {
         let Self {
             reader,
@@ -228,7 +227,7 @@ impl ResponseMeter {
         };
         let Some(reader) = reader.filter(|_| pays) else {
             let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
-            // What goes on, or came to nothing, is not paid with the call.
+            // Work that continues, or came to nothing, is not charged with the call.
             let billable = answered && come == FollowUpOutcome::Usual;
             bill.costs_nothing();
             bill.record.measure = UsageMeasure::Measured;
@@ -253,7 +252,7 @@ impl ResponseMeter {
     }
 }
 
-/// Closes the bill with what is known, and what is counted.
+/// Closes the charge with what is known and what is counted.
 fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<UsageReader>) {
     let parts = reader.subject().map(Subject::sums).unwrap_or_default();
     if !parts.is_empty() {
@@ -266,7 +265,7 @@ fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<Us
         return bill.close_asked().unwrap_or_else(|bill| bill.close(true));
     }
     if known.is_nothing(&reader) {
-        // A page of some proxy, an error that the client is to see, nothing at all.
+        // A proxy's page, an error that the client is to see, or nothing at all.
         bill.costs_nothing();
         return bill.close(false);
     }
@@ -288,14 +287,14 @@ fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<Us
     }
 }
 
-/// Tells the recorder and the key how an answer ended.
+/// Reports to the recorder and the key how a response ended.
 fn tell_ending(
     bill: &mut PendingCharge,
     (ending, left): (ResponseEnd, bool),
     finished: bool,
     now: Millis,
 ) -> ResponseEnd {
-    // Some clients hang up right after the end mark; nothing is missing then.
+    // Some clients disconnect right after the end marker; nothing is missing then.
     let ending = match ending {
         ResponseEnd::Abandoned | ResponseEnd::Stopped if finished => ResponseEnd::Complete,
         ending => ending,
@@ -318,7 +317,7 @@ fn tell_ending(
     ending
 }
 
-/// Sets what is known, by length where it will be counted.
+/// Sets what is known, estimated by length where it will be counted.
 fn note(known: &ResolvedUsage, bill: &mut PendingCharge, reader: &UsageReader) {
     let guess = bill.guess(reader.delivered_bytes());
     bill.record.tokens = known.tokens(&guess);
@@ -330,7 +329,7 @@ fn note(known: &ResolvedUsage, bill: &mut PendingCharge, reader: &UsageReader) {
     reader.tier().clone_into(&mut bill.record.tier);
 }
 
-/// What an answer comes to beside its usage.
+/// What a response means beside its usage.
 fn conclude(
     bill: &mut PendingCharge,
     reader: Option<&UsageReader>,

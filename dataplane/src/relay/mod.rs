@@ -1,5 +1,5 @@
-//! The life of one call: gate → authenticate → read → admit → route → attempt → relay → settle.
-//! This file is the journey; each station has a file of its own.
+//! The life of one call: gate → authenticate → read → admit → route → attempt → relay → settle. This file has the sequence;
+//! each step has a file of its own.
 
 mod abandoned;
 mod admission;
@@ -74,17 +74,16 @@ pub(crate) use response::refuse;
 pub(crate) use segments::BodySegments;
 pub(crate) use upstream_client::UpstreamClient;
 
-/// News about keys that wait for the link. When it is full, news is dropped: it would be stale.
+/// Key health reports that wait for the link. When it is full, new ones are dropped: they would be stale.
 pub(crate) const HEALTH_QUEUE_MAX: usize = 1024;
 
-/// Everything a call needs. Each serving thread has one; only the client, with its connections, is its
-/// own.
+/// Everything a call needs. Each serving thread has one; only the client and its connections are not shared.
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
     pub(crate) config: Arc<Config>,
     pub(crate) state: Arc<RuntimeState>,
     pub(crate) client: UpstreamClient,
-    /// To control, which may be anywhere.
+    /// For control, at any address.
     pub(crate) control_client: UpstreamClient,
     pub(crate) clock: Clock,
     pub(crate) telemetry: Telemetry,
@@ -98,35 +97,35 @@ pub(crate) struct Relay {
     via: HeaderValue,
 }
 
-/// What calls leave for the link to pass on.
+/// What calls leave for the link to send to control.
 #[derive(Debug, Clone)]
 pub(crate) struct ControlOutbox {
-    /// What was learnt about keys.
+    /// Reports about key health.
     pub(crate) learnt: mpsc::Sender<KeyHealthReport>,
     /// Accounts that need units of windows.
     pub(crate) wanting: mpsc::Sender<Arc<RateLimitWindows>>,
 }
 
-/// A call that has been let in.
+/// A call that has been admitted.
 struct Call {
     request: request::PreparedRequest,
     plan: RoutePlan,
-    /// Which stage of the plan it is at.
+    /// Index of its stage in the plan.
     stage: usize,
-    /// Whether it belongs to others that should get the same key.
+    /// The conversation whose calls should get the same key, if any.
     conversation: Option<ConversationHash>,
-    /// What a key has to speak.
+    /// The dialect that a key must speak.
     dialect_need: DialectNeed,
-    /// The one key that has what it refers to, where it refers to something.
+    /// The one key that has the objects it refers to, if any.
     pinned_key: Option<KeyId>,
-    /// Whether its answer carries usage.
+    /// Whether its response carries usage.
     metered: bool,
     charge: Box<charge::PendingCharge>,
 }
 
 impl Relay {
     /// # Errors
-    /// When the client towards providers or a thread cannot be made.
+    /// Errors if the client for providers or a thread cannot be made.
     pub(crate) fn new(
         config: Config,
         live: Arc<RuntimeState>,
@@ -163,7 +162,7 @@ impl Relay {
         })
     }
 
-    /// The same for another thread, with connections of its own.
+    /// The same for another thread, with its own connections.
     pub(crate) fn sibling(&self) -> Self {
         Self {
             client: self.client.sibling(),
@@ -174,27 +173,27 @@ impl Relay {
         }
     }
 
-    /// It is not ready from now on, and takes calls all the same.
+    /// Reports not ready from now on, but still takes calls.
     pub(crate) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// New calls are refused from now on.
+    /// Refuses new calls from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Open calls end themselves from now on, each when it is polled next.
+    /// Makes open calls end themselves, each at its next poll.
     pub(crate) fn end_open_calls(&self) {
         self.sinks.cutoff.come();
     }
 
-    /// Calls that are open now.
+    /// Number of open calls.
     pub(crate) fn open_calls(&self) -> usize {
         self.sinks.open_calls.load(Ordering::Relaxed)
     }
 
-    /// Those of them that go on without their clients.
+    /// Number of those that continue without their clients.
     pub(crate) fn abandoned_calls(&self) -> usize {
         self.sinks.tasks.len()
     }
@@ -204,7 +203,7 @@ impl Relay {
         &self.sinks.spool
     }
 
-    /// Why calls are not wanted or would not be taken; none when they are.
+    /// Returns why calls are not wanted or would be refused, or `None` if the node is ready.
     pub(crate) fn unready_reason(&self) -> Option<String> {
         if self.leaving.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed) {
             return Some("it is stopping".to_owned());
@@ -219,14 +218,14 @@ impl Relay {
         full.then(|| "usage that waits for the disk has filled its room".to_owned())
     }
 
-    /// Waits until the calls have ended that go on without their clients.
+    /// Waits until abandoned calls have ended.
     pub(crate) async fn wait_abandoned(&self) {
         let tasks = &self.sinks.tasks;
         tasks.close();
         tasks.wait().await;
     }
 
-    /// Answers one call.
+    /// Handles one call.
     pub(crate) async fn call<B>(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -263,12 +262,12 @@ impl Relay {
         }
     }
 
-    /// Where a request comes from.
+    /// The address that a request comes from.
     pub(crate) fn client_address(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
         client_address(peer, headers, &self.config.limits.trusted_proxies)
     }
 
-    /// Whose key is presented.
+    /// The caller whose key is presented.
     pub(crate) fn authenticate(
         &self,
         snapshot: &Snapshot,
@@ -294,14 +293,14 @@ impl Relay {
 #[derive(Debug)]
 struct OpenCall {
     sinks: Arc<charge::ChargeSinks>,
-    /// Its place on the key that answers it.
+    /// Its permit on the key that answers it.
     permit: Option<KeyPermit>,
-    /// For its body; whose it is, once the call counts among its account's.
+    /// For its body; counts for the account once the call is among its open ones.
     reservation: buffer_budget::BufferReservation,
 }
 
 impl OpenCall {
-    /// And how many are open with it.
+    /// Counts the call, and returns how many are open with it.
     fn enter(
         office: &Arc<charge::ChargeSinks>,
         room: buffer_budget::BufferReservation,
@@ -315,7 +314,7 @@ impl OpenCall {
         (open, before.saturating_add(1))
     }
 
-    /// Counts it among its account's.
+    /// Counts it among its account's open calls.
     fn enter_share(
         &mut self,
         (account, chain): (&Arc<AccountState>, &[&AccountConfig]),

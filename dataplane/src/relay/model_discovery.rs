@@ -1,5 +1,5 @@
-//! Asking providers, or the node above, for their models. No call waits for it; it is bounded in time, bytes and
-//! number, and a list is kept for an hour.
+//! Asks providers, or the node above, for their models. No call waits for it; it is bounded in time, bytes and number,
+//! and a list is kept for an hour.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -17,14 +17,14 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(10);
 /// `OpenRouter`'s list has more than one MiB.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Asked at the same moment, by all threads together.
+/// Requests in flight at once, of all threads together.
 static ASKED_AT_ONCE: Semaphore = Semaphore::const_new(4);
-/// How long is waited for the first answers of all.
+/// How long to wait for the first lists.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 impl Relay {
-    /// Begins to ask for the models of keys whose list is missing or old.
+    /// Starts to fetch the models of keys whose list is missing or old.
     pub(crate) fn refresh_listed_models<'k>(&self, keys: impl Iterator<Item = &'k Arc<KeyState>>) {
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -39,7 +39,7 @@ impl Relay {
         }
     }
 
-    /// Waits until one of these keys has a list, or none is asked any more, for a short while.
+    /// Waits a short while until one of these keys has a list, or no request is in flight.
     pub(crate) async fn wait_for_listed_models(&self, keys: &[&Arc<KeyState>]) {
         let until = Instant::now() + FIRST_WAIT;
         while Instant::now() < until
@@ -53,7 +53,7 @@ impl Relay {
     async fn listed(&self, key: &KeyState) -> Option<BTreeSet<String>> {
         let provider = &key.key.provider;
         let target = match key.key.config.provider_type {
-            // It lists twenty at a time otherwise.
+            // By default it lists twenty at a time.
             ProviderType::Anthropic => "/v1/models?limit=1000",
             ProviderType::Standard if key.speaks(DialectNeed::Anthropic) => "/v1/models?limit=1000",
             ProviderType::Standard | ProviderType::Azure => "/v1/models",

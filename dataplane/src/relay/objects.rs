@@ -1,4 +1,4 @@
-//! Objects of providers that a call refers to, makes, pays for or ends.
+//! Objects at providers that a call refers to, makes, pays for or deletes.
 
 use std::sync::Arc;
 
@@ -29,44 +29,44 @@ use crate::{
     state::{Caller, FurtherKeyState, RuntimeState, Snapshot},
 };
 
-/// What a call refers to.
+/// The objects that a call refers to.
 #[derive(Debug, Default)]
 pub(super) struct ReferencedObjects {
-    /// The key that has it; no other will do.
+    /// The key that has them; no other can serve the call.
     pub(super) only: Option<KeyId>,
-    /// What the path is about.
+    /// The object that the path names.
     pub(super) about: Option<Arc<OwnedObject>>,
-    /// All that there is of the ids that it names.
+    /// All known objects with the ids that it names.
     known: Vec<Arc<OwnedObject>>,
 }
 
-/// What is to be made of an answer, beside its usage.
+/// What to do with a response, beside charging its usage.
 #[derive(Debug)]
 pub(super) struct FollowUp {
     live: Arc<RuntimeState>,
     makes: Option<ObjectKind>,
-    /// Whether its work may go on after the call.
+    /// Whether its work may continue after the call.
     pub(super) later: bool,
-    /// The object whose work it may tell the end of.
+    /// The object whose work it may report as ended.
     pub(super) work: Option<Arc<OwnedObject>>,
-    /// Whether the object is gone when the answer says so.
+    /// The object that is gone if the response says so.
     deletes: Option<Arc<OwnedObject>>,
-    /// The calls in what it makes.
+    /// The calls in the batch that it makes.
     pub(super) calls: Option<PendingWork>,
 }
 
-/// What an answer comes to.
+/// What a response means for the charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FollowUpOutcome {
-    /// It is paid like any other.
+    /// It is charged like any other.
     Usual,
-    /// Its work goes on, and what may be due stays set aside.
+    /// Its work continues, and its credit stays reserved.
     GoesOn,
-    /// It costs nothing, whatever it says.
+    /// It costs nothing.
     Nothing,
-    /// It tells what work that was done meanwhile has used.
+    /// It reports the usage of work that was done meanwhile.
     Settles,
-    /// The same, of work that came to nothing.
+    /// It reports that such work came to nothing.
     CameToNothing,
 }
 
@@ -79,11 +79,11 @@ impl ReferencedObjects {
     /// The calls in the one file that it names.
     ///
     /// # Errors
-    /// When it names none, or the gateway has not seen what is in it.
+    /// Errors if it names none, or the gateway has not seen its content.
     pub(super) fn calls(&self) -> Result<PendingWork, Refusal> {
         let files = self.known.iter().filter(|one| one.kind == ObjectKind::File);
         let mut files = files.filter(|one| self.only == Some(one.key));
-        // Of several nobody knows which one the provider takes.
+        // Of several, it is unknown which one the provider takes.
         let first = files
             .next()
             .filter(|first| files.all(|other| other.id == first.id));
@@ -96,7 +96,7 @@ impl ReferencedObjects {
         })
     }
 
-    /// Has a call go to the key that has what it refers to.
+    /// Routes a call to the key that has what it refers to.
     pub(super) fn pin(&self, plan: &mut RoutePlan, snapshot: &Snapshot) {
         let Some(key) = self.only.and_then(|only| snapshot.key(only)) else {
             return;
@@ -111,10 +111,10 @@ impl ReferencedObjects {
 }
 
 impl Relay {
-    /// Finds what a call refers to; what the calls inside it do has been found.
+    /// Finds the objects that a call refers to; those of the calls inside it have been found already.
     ///
     /// # Errors
-    /// When something of it is not the caller's, or its key is gone.
+    /// Errors if one is not the caller's, or its key is gone.
     pub(super) async fn find_references(
         &self,
         snapshot: &Snapshot,
@@ -132,7 +132,7 @@ impl Relay {
         let mut in_body = in_body.map_err(|unclear| Refusal::Malformed(unclear.to_string()))?;
         in_body.extend(facts.in_form.iter().cloned());
         in_body.extend(inside);
-        // A list's name, say, stands where ids do.
+        // On some paths another name stands in the place of an id, such as a list's.
         let own = row.is_none_or(Endpoint::names_object);
         let by_path = own.then(|| endpoint::object(path)).flatten();
         let named = named(by_path, facts, &in_body);
@@ -170,7 +170,7 @@ impl Relay {
         }
     }
 
-    /// The work that an object can tell the end of, and that is yet to be paid.
+    /// The work that an object can report as ended, and that is not charged yet.
     fn work_of(&self, about: &Arc<OwnedObject>) -> Option<Arc<OwnedObject>> {
         match about.kind {
             ObjectKind::File => self.state.objects().batch_of(&about.id),
@@ -178,7 +178,7 @@ impl Relay {
         }
     }
 
-    /// What is to be made of the answer; none when nothing is.
+    /// Returns what to do with the response, or `None` if nothing.
     pub(super) fn follow(
         &self,
         found: EndpointMatch,
@@ -211,7 +211,7 @@ impl Relay {
     }
 }
 
-/// All that a call refers to.
+/// All objects that a call refers to.
 fn named<'a>(
     by_path: Option<(ObjectKind, &'a str)>,
     facts: &'a RequestFacts,
@@ -242,19 +242,19 @@ fn named<'a>(
     all.chain(in_body).collect()
 }
 
-/// The further client key that an object was made with, as long as it is there.
+/// The further client key with which an object was made, if it still exists.
 pub(super) fn key_of(snapshot: &Snapshot, object: &OwnedObject) -> Option<Arc<FurtherKeyState>> {
     let key = snapshot.further_key(object.account, object.client_key?);
     key.map(Arc::clone)
 }
 
-/// What an account makes goes to one key as long as that can be used, so that it can be used together.
+/// An account's objects go to one key while it is usable, so that they can be used together.
 pub(super) fn of_account(account: AccountId) -> ConversationHash {
     ConversationHash::new([account.get().to_string().as_bytes()])
 }
 
 impl FollowUp {
-    /// Whether what the answer says of objects matters.
+    /// Whether to read what the response says about objects.
     pub(super) const fn listens(&self) -> bool {
         self.makes.is_some() || self.later || self.work.is_some()
     }
@@ -269,7 +269,7 @@ impl FollowUp {
         self.makes == Some(ObjectKind::File)
     }
 
-    /// Whoever pays for the work that it may tell the end of, whoever asks.
+    /// Returns the caller that pays for the work whose end the response may report, even if another account makes the call.
     pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Caller> {
         let work = self.work.as_ref()?;
         snapshot.account(work.account).map(|account| Caller {
@@ -278,7 +278,7 @@ impl FollowUp {
         })
     }
 
-    /// Of work that is over, fetched by the gateway.
+    /// For finished work that the gateway fetches itself.
     pub(super) fn of_work(live: &Arc<RuntimeState>, work: Arc<OwnedObject>) -> Self {
         Self {
             live: Arc::clone(live),
@@ -290,8 +290,8 @@ impl FollowUp {
         }
     }
 
-    /// Notes in a bill what an answer did, and says what it comes to. Of an answer that is not `whole` only what it
-    /// made counts.
+    /// Records in a charge what a response did, and returns what it means. If the response is not `whole`, only the
+    /// objects that it made count.
     pub(super) fn conclude(
         &self,
         bill: &mut PendingCharge,
@@ -341,7 +341,7 @@ impl FollowUp {
         }
     }
 
-    /// What was made.
+    /// The objects that were made.
     fn made(&self, subject: &Subject, start: Millis) -> Vec<CreatedObject> {
         let of = |kind: ObjectKind, id: &str, status: &str| CreatedObject {
             id: id.to_owned(),
@@ -391,7 +391,7 @@ impl FollowUp {
     }
 }
 
-/// Whether an answer tells that work is over.
+/// Whether a response reports the end of work.
 fn end_of(
     work: &OwnedObject,
     subject: &Subject,
@@ -404,7 +404,7 @@ fn end_of(
         "completed" | "failed" | "cancelled" | "expired"
     );
     if work.kind == ObjectKind::Batch && ended && whole && subject.output().is_none() {
-        // It has no results that could be paid for.
+        // It has no results to charge.
         return FollowUpOutcome::CameToNothing;
     }
     // Accepted is not done.
@@ -419,20 +419,20 @@ fn end_of(
     }
 }
 
-/// Whether the work that an answer is about is over.
+/// Whether the work that a response is about is over.
 fn is_over(kind: ObjectKind, subject: &Subject, reader: &UsageReader, whole: bool) -> bool {
     match (kind, subject.status()) {
-        // The results of a batch are there when it is over, and only then.
+        // A batch has results only when it is over.
         (ObjectKind::MessageBatch | ObjectKind::Batch, _) => whole && subject.calls() > 0,
         (_, "completed" | "incomplete" | "failed" | "cancelled" | "expired") => whole,
-        // Of what says nothing of itself, the usage says it.
+        // If it has no status, the usage decides.
         (_, "") => whole && reader.has_last_word(),
         _ => false,
     }
 }
 
 impl PendingCharge {
-    /// What its record says of objects.
+    /// The objects in its record.
     pub(super) fn objects(&mut self) -> &mut CallObjects {
         self.record.objects.get_or_insert_default()
     }

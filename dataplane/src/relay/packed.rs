@@ -1,5 +1,5 @@
-//! What the head of a request says of its body, checked so that no provider can understand it otherwise, and
-//! compressed bodies unpacked to be read. It is done a piece at a time, with others' turns between.
+//! Checks what the head of a request says of its body, so that no provider can read it differently, and decompresses
+//! bodies. It works in steps and yields between them.
 
 use bytes::Bytes;
 use http::{
@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// Headers that may not get lost on the way: a provider without them reads another body, or loses a circle.
+/// Headers that must not be dropped on the way: without them a provider reads another body, or a loop is not noticed.
 const KEPT: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, VIA];
-/// Unpacked in one go: about a tenth of a millisecond.
+/// Decompressed in one step: about a tenth of a millisecond.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// Refuses a head whose word on its body is not one; what the body is packed with, where it has to be read.
+/// Refuses a head that describes its body ambiguously. Returns how the body is compressed, if it has to be read.
 pub(super) fn check_encoding(
     parts: &Parts,
     found: EndpointMatch,
@@ -40,7 +40,7 @@ pub(super) fn check_encoding(
     if let Some(name) = taken_off(headers) {
         return wrong(format!("Connection must not name {name}"));
     }
-    // Models may be named there elsewhere too.
+    // A query may name models as well.
     let strays = parts.uri.query().filter(|_| names_model);
     if let Some(name) = strays.and_then(in_query) {
         return wrong(format!("{name} belongs into the body, not into the query"));
@@ -52,7 +52,7 @@ pub(super) fn check_encoding(
             (said, None) => Ok(said),
         }
     };
-    // What goes to an endpoint that nobody knows may be said to be anything.
+    // Requests to an unknown endpoint may have any content type.
     let said = if known { once(CONTENT_TYPE)? } else { None };
     let readable = |said: &HeaderValue| said.to_str().is_ok_and(|said| !said.trim().is_empty());
     if said.is_some_and(|said| !readable(said)) {
@@ -78,7 +78,7 @@ pub(super) fn check_encoding(
     coding.map(Some).ok_or_else(unknown)
 }
 
-/// Whether a body is said to be a form, whose fields are not all looked at where JSON is expected.
+/// Whether a body is declared to be a form, whose fields are not all checked where JSON is expected.
 fn is_form(said: &HeaderValue) -> bool {
     let said = said.to_str().unwrap_or_default().trim_start();
     let begins = |with: &str| {
@@ -88,7 +88,7 @@ fn is_form(said: &HeaderValue) -> bool {
     begins("multipart/") || begins("application/x-www-form-urlencoded")
 }
 
-/// A header that would not go on, since `Connection` names it, and must.
+/// Returns a required header that would be dropped, because `Connection` names it.
 fn taken_off(headers: &HeaderMap) -> Option<HeaderName> {
     let lists = headers.get_all(CONNECTION).iter();
     let mut named = lists
@@ -101,7 +101,7 @@ fn taken_off(headers: &HeaderMap) -> Option<HeaderName> {
     named.find_map(kept)
 }
 
-/// Unpacks a body, within the limits of one that came as it is, and within the store that all share.
+/// Decompresses a body, within the limits of one that came uncompressed, and within the shared buffer budget.
 pub(super) async fn unpack(
     received: ReceivedBody,
     coding: Option<ContentCoding>,
@@ -143,7 +143,7 @@ pub(super) async fn unpack(
     })
 }
 
-/// Makes space for a step, if there is enough in the store.
+/// Makes space for a step, if the budget allows.
 fn make_space(
     body: &mut Vec<u8>,
     beside: usize,
@@ -154,7 +154,7 @@ fn make_space(
         return Ok(());
     }
     let grown = needed.max(held * 2);
-    // Both are there while one is copied to the other.
+    // Both buffers exist while one is copied to the other.
     request::hold(room, beside + held + grown)?;
     body.reserve_exact(grown - body.len());
     Ok(())

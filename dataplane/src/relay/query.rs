@@ -1,11 +1,11 @@
-//! Which parameters of a query cross the gateway: all but credentials. A client that puts its key there, or
-//! a key of its own, would have it held against the pool's.
+//! Which query parameters cross the gateway: all but credentials. A client that puts its key there, or a key of its
+//! own, would have it count against the pool's.
 
 use std::borrow::Cow;
 
 use crate::formats::{parameters, percent_decoded};
 
-/// Names under which providers take a credential, in lower case.
+/// Names that providers accept for a credential, in lower case.
 const CREDENTIALS: [&str; 11] = [
     "access_token",
     "api-key",
@@ -20,8 +20,8 @@ const CREDENTIALS: [&str; 11] = [
     "x-goog-api-key",
 ];
 
-/// Path and query without the parameters that are a credential, or hold the key that the client has
-/// presented. What stays is not written anew.
+/// Path and query without the parameters that are a credential or contain the client's key. The rest is kept byte for
+/// byte.
 pub(super) fn without_credentials<'t, 'k>(
     target: &'t str,
     presented: impl FnOnce() -> Option<&'k str>,
@@ -57,7 +57,7 @@ fn is_credential(parameter: &str, presented: Option<&str>) -> bool {
         || CREDENTIALS.contains(&name.trim().to_ascii_lowercase().as_str())
 }
 
-/// As a provider reads it.
+/// Decoded as a provider would.
 fn spelled(text: &str) -> Cow<'_, str> {
     if text.contains('%') {
         Cow::Owned(percent_decoded(text))

@@ -1,4 +1,4 @@
-//! A call's record as it begins, and what of a request goes into it.
+//! A call's usage record at its start, and what it takes from the request.
 
 use proxyxai_contract::{
     bill::CallBill,
@@ -13,12 +13,12 @@ use super::request::PreparedRequest;
 use crate::state::{Caller, Snapshot};
 
 const PATH_BYTES_MAX: usize = 255;
-/// Names go into keys of tables, whose length databases limit.
+/// Names are part of database keys, whose length is limited.
 const NAME_BYTES_MAX: usize = 255;
-/// The status of a call whose client, or whose data plane, went away before there was an answer.
+/// Status of a call whose client or data plane went away before there was a response.
 pub(super) const INTERRUPTED: u16 = 499;
 
-/// The record of a call of which nothing more is known than its request.
+/// The record of a call of which only the request is known.
 pub(super) fn begun(
     snapshot: &Snapshot,
     Caller { account, key }: &Caller,
@@ -65,12 +65,12 @@ pub(super) fn begun(
     }
 }
 
-/// A model's name, as far as there is room for it.
+/// A model's name, cut to the limit.
 pub(super) fn name(model: &str) -> String {
     short(model, NAME_BYTES_MAX)
 }
 
-/// The pictures a call asks for, where its model is priced by the picture or may be one day.
+/// The images a call asks for, if its model is priced by the image or may be one day.
 pub(super) fn images(
     snapshot: &Snapshot,
     model: &str,
@@ -88,7 +88,7 @@ pub(super) fn images(
     }
 }
 
-/// A size of pictures as price tables have it: `1024x1024`.
+/// The size of an image as price tables have it: `1024x1024`.
 fn plain_size(said: &str) -> String {
     let kept = said.chars().filter(|char| !char.is_whitespace());
     kept.map(|char| match char {

@@ -1,4 +1,4 @@
-//! Reading a client's request once, and what all attempts share of it.
+//! Reads a client's request once, and keeps what all its attempts share.
 
 use std::{
     borrow::{Borrow as _, Cow},
@@ -31,27 +31,26 @@ use crate::{
     telemetry::X_REQUEST_ID,
 };
 
-/// A body may take this many times the longest silence, and longer only while it keeps this pace, in
-/// bytes a second.
+/// A body may take this many times the idle timeout, and longer only while it keeps this pace, in bytes a second.
 const DRIP_FACTOR: u32 = 10;
 const BODY_PACE: u64 = 1024;
-/// Gone through on the call's own thread: less than a millisecond.
+/// Parsed on the call's own thread: takes less than a millisecond.
 const READ_AT_ONCE_BYTES: usize = 1024 * 1024;
 
-/// A request as it is sent upstream, save what depends on the key.
+/// A request as it is sent upstream, except for what depends on the key.
 pub(super) struct PreparedRequest {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    /// Path and query, with `/v1`, whatever alias the client used.
+    /// Path and query, with `/v1`, whichever alias the client used.
     pub(super) target: PathAndQuery,
     pub(super) route: Route,
     pub(super) dialect: Dialect,
     pub(super) facts: RequestFacts,
-    /// As it came, unpacked.
+    /// The body, uncompressed.
     pub(super) whole: Bytes,
-    /// As it came, where that was packed.
+    /// The body as it came, if it was compressed.
     packed: Option<Bytes>,
-    /// What follows it.
+    /// Trailers of the request.
     trailers: Option<Box<HeaderMap>>,
     pub(super) request_id: String,
     pub(super) start: Millis,
@@ -61,11 +60,11 @@ pub(super) struct PreparedRequest {
 
 /// A request's body.
 pub(super) struct ReceivedBody {
-    /// To be read.
+    /// Uncompressed, to be read.
     pub(super) body: Bytes,
-    /// As it came, where that was packed.
+    /// As it came, if it was compressed.
     pub(super) packed: Option<Bytes>,
-    /// None when there are none, as mostly.
+    /// `None` if there are none, as is usual.
     pub(super) trailers: Option<Box<HeaderMap>>,
 }
 
@@ -103,7 +102,7 @@ impl PreparedRequest {
         }
     }
 
-    /// From here on it asks for this model.
+    /// The request asks for this model from here on.
     pub(super) fn name_model(&mut self, model: &str) {
         let whole = (&self.whole, self.packed.as_ref());
         let (plain, asking) = bodies(whole, &self.facts, model, self.route);
@@ -111,7 +110,7 @@ impl PreparedRequest {
         self.asking = asking;
     }
 
-    /// The body for a key, and whether it asks for usage on the client's behalf.
+    /// Returns the body for a key, and whether it asks for usage on the client's behalf.
     pub(super) fn body(&self, may_ask: bool) -> (BodySegments, bool) {
         let (body, asks) = match &self.asking {
             Some(asking) if may_ask => (asking.clone(), true),
@@ -120,7 +119,7 @@ impl PreparedRequest {
         (body.followed_by(self.trailers.clone()), asks)
     }
 
-    /// The same under the name that a provider has for the model.
+    /// The same, with the provider's own name for the model.
     pub(super) fn body_naming(&self, model: &str, may_ask: bool) -> (BodySegments, bool) {
         let whole = (&self.whole, self.packed.as_ref());
         let (plain, asking) = bodies(whole, &self.facts, model, self.route);
@@ -137,7 +136,7 @@ impl PreparedRequest {
     }
 }
 
-/// Says what a body is that was read as JSON, so that all read it so.
+/// Sets the content type of a body that was read as JSON, so that every reader reads it so.
 pub(super) fn say_json(headers: &mut HeaderMap, body: &[u8]) {
     if !body.is_empty() {
         let said = headers.entry(header::CONTENT_TYPE);
@@ -145,8 +144,8 @@ pub(super) fn say_json(headers: &mut HeaderMap, body: &[u8]) {
     }
 }
 
-/// The body that asks for a model, and the one that asks for usage as well where that makes sense. What came
-/// packed goes on so when nothing of it changes.
+/// The body that asks for a model, and the one that also asks for usage, where that applies. A compressed body stays
+/// compressed if nothing in it changes.
 fn bodies(
     (whole, packed): (&Bytes, Option<&Bytes>),
     facts: &RequestFacts,
@@ -171,7 +170,7 @@ fn bodies(
     (plain, asking)
 }
 
-/// Reads the whole body, within its limits of size and silence from `start` on, when its head came.
+/// Reads the whole body, within its limits of size and idle time, counted from `start`, when its head arrived.
 pub(super) async fn read<B>(
     config: &Config,
     room: &mut BufferReservation,
@@ -203,7 +202,7 @@ where
     let (mut gathered, mut trailers) = (BodyBuffer::default(), None);
     let (mut now, mut received) = (start, 0u64);
     loop {
-        // A body that only drips is given up in the end, however short each silence is.
+        // A body that only drips ends here, however short each silence is.
         let paced = start
             + config.limits.body_idle * DRIP_FACTOR
             + Duration::from_secs(received / BODY_PACE);
@@ -243,7 +242,7 @@ where
     })
 }
 
-/// Makes room for what has come of a body.
+/// Reserves buffer space for what has arrived of a body.
 pub(super) fn hold(room: &mut BufferReservation, bytes: usize) -> Result<(), Refusal> {
     let account = |room: &BufferReservation| room.owner().map(|owner| owner.account.name.clone());
     room.grow_to(bytes).map_err(|no| match no {
@@ -255,7 +254,7 @@ pub(super) fn hold(room: &mut BufferReservation, bytes: usize) -> Result<(), Ref
     })
 }
 
-/// What has come of a body. Most bodies are one piece, which is then never copied.
+/// What has arrived of a body. Most bodies are one piece, which is then never copied.
 #[derive(Default)]
 struct BodyBuffer {
     first: Bytes,
@@ -286,11 +285,11 @@ impl BodyBuffer {
     }
 }
 
-/// Reads something of a body, knowing this. A long body is read beside, so that others' calls on this thread go on; for
-/// that alone what is known is copied.
+/// Runs `read` on a body, with `known`. A long body is read on another thread, so that other calls on this one go on;
+/// `known` is copied only for that.
 ///
 /// # Errors
-/// When reading broke off.
+/// Errors if reading broke off.
 pub(super) async fn beside<K, T>(
     body: &Bytes,
     known: &K,
@@ -308,7 +307,7 @@ where
     read.await.map_err(|_| Refusal::Unavailable)
 }
 
-/// What the gateway needs to know of a body.
+/// What the gateway needs to know about a body.
 pub(super) async fn facts(
     parts: &Parts,
     received: &ReceivedBody,
@@ -332,7 +331,7 @@ pub(super) async fn facts(
     Ok(facts)
 }
 
-/// What to ask an upstream for.
+/// The path and query for the upstream.
 pub(super) fn target(uri: &Uri, fields: &HeaderMap) -> Result<PathAndQuery, Refusal> {
     let asked = uri.path_and_query();
     let path = upstream_path(asked.map_or("/", PathAndQuery::as_str));
@@ -342,7 +341,7 @@ pub(super) fn target(uri: &Uri, fields: &HeaderMap) -> Result<PathAndQuery, Refu
         Cow::Owned(path) => Cow::Owned(without_credentials(&path, presented).into_owned()),
     };
     match path {
-        // Mostly it is what was asked for, which is not copied then.
+        // Mostly it is unchanged and not copied.
         Cow::Borrowed(_) => Ok(asked.cloned()),
         Cow::Owned(path) => PathAndQuery::from_maybe_shared(path).map(Some),
     }

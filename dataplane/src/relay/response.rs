@@ -1,4 +1,4 @@
-//! What goes back to the client: the provider's answer as it came, or an error body of our own.
+//! The response to the client: the provider's, unchanged, or an error body of the gateway's own.
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, Version, header};
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Relay {
-    /// Relays an answer whose first byte has come.
+    /// Relays a response whose first byte has arrived.
     pub(super) fn relay_response(
         &self,
         mut call: Box<Call>,
@@ -37,10 +37,10 @@ impl Relay {
             asked_usage,
             span,
         } = answer;
-        // Between the gateway and the client it is the client's version that counts.
+        // The client's HTTP version applies between gateway and client.
         parts.version = Version::HTTP_11;
         if parts.headers.contains_key(header::TRANSFER_ENCODING) {
-            // Chunks are what counts when a length is declared as well (RFC 9112, section 6.3).
+            // Chunked encoding overrides a declared length (RFC 9112, section 6.3).
             parts.headers.remove(header::CONTENT_LENGTH);
         }
         headers::strip_for_client(&mut parts.headers);
@@ -61,7 +61,7 @@ impl Relay {
         }
         let edits = has_events && asked_usage;
         if edits {
-            // The usage chunk is taken out, so a declared length would be wrong.
+            // The usage chunk is removed, so a declared length would be wrong.
             parts.headers.remove(header::CONTENT_LENGTH);
         }
         // Nothing can be added to a body of known length.
@@ -142,7 +142,7 @@ impl Relay {
     }
 }
 
-/// What the last attempt failed of.
+/// The error body for the last failure.
 fn upstream_error(
     family: Dialect,
     tries: u32,
@@ -172,8 +172,8 @@ fn upstream_error(
     );
     let mut response = respond(*status, body, retry_after_ms);
     if matches!(status.as_u16(), 401..=403) {
-        // The provider's keys were refused, not the client's: a lower node of a cascade must
-        // not give up its key for that.
+        // The provider's keys were refused, not the client's: a lower node of a cascade must not give up its key for
+        // that.
         let mark = HeaderValue::from_static("upstream_error");
         response.headers_mut().insert(CASCADE_MARK, mark);
     }
@@ -195,7 +195,7 @@ pub(super) fn refuse_call(
     response
 }
 
-/// An error answer of our own.
+/// An error response of the gateway's own.
 pub(crate) fn refuse(family: Dialect, refusal: &Refusal) -> Response<Body> {
     refuse_saying(family, refusal, &refusal.message())
 }
@@ -215,7 +215,7 @@ fn refuse_saying(family: Dialect, refusal: &Refusal, message: &str) -> Response<
         limit_headers::add_limit_headers(response.headers_mut(), full.left);
     }
     if matches!(refusal, Refusal::ShareTaken { .. }) {
-        // Who has too much at once is not to keep a connection for each refusal besides.
+        // A client with too much in flight must not also keep a connection for each refusal.
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
@@ -226,7 +226,7 @@ fn refuse_saying(family: Dialect, refusal: &Refusal, message: &str) -> Response<
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
     if status == StatusCode::PAYMENT_REQUIRED {
-        // A lower node of a cascade puts its key to sleep instead of giving it up.
+        // A lower node of a cascade lets its key sleep instead of giving it up.
         let mark = HeaderValue::from_static(refusal.code());
         response.headers_mut().insert(CASCADE_MARK, mark);
     }

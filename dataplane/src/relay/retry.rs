@@ -1,5 +1,5 @@
-//! The retry loop: over the models of the plan, the levels of each and the keys of a level, and, when all
-//! of them are resting, round again after a wait. Every bound of it is named here or in the configuration.
+//! The retry loop: over the models of the plan, the levels of each and the keys of a level. If all keys rest, it waits
+//! and goes round again. Every bound is named here or in the configuration.
 
 use std::time::Duration;
 
@@ -27,40 +27,40 @@ use crate::{
     telemetry::RefusedRequest,
 };
 
-/// A key that has not proved itself since it was loaded or woken gets one call at a time; others
-/// wait this long for its verdict before they use it all the same.
+/// A key that is unproven since it was loaded or woken gets one call at a time. Other calls wait this long for the
+/// result before they use it all the same.
 const PROBATION_WAIT: Duration = Duration::from_millis(PROBATION_MS.cast_unsigned());
 const PROBATION_LOOK: Duration = Duration::from_millis(2);
 
-/// Calls wait this long in the queue of a level whose keys are all at their caps, then go on.
+/// How long calls queue for a level whose keys are all at their caps, before they go on.
 const QUEUE_WAIT: Duration = Duration::from_millis(250);
 
-/// A call that this many keys fail, which answer those of others, brings it about itself.
+/// A call that fails on this many keys that answer other accounts is itself the cause.
 const FAILED_ALONE_MAX: u32 = 2;
 
 /// The keys that a call has asked for one model. Each is asked once.
 #[derive(Debug, Clone)]
 pub(super) struct TriedKeys {
     pub(super) keys: Vec<KeyId>,
-    /// Those of them that may be asked once more in the next round.
+    /// Those that may be retried in the next round.
     may_pass: Vec<KeyId>,
     /// How many more may be asked.
     pub(super) left: u32,
 }
 
-/// What the rounds have come to so far.
+/// State of the rounds so far.
 pub(super) struct RetryProgress {
-    /// From then on nothing new is begun.
+    /// No new attempt starts after this.
     pub(super) deadline: Instant,
     /// Attempts made.
     pub(super) tries: u32,
-    /// For each model of the plan.
+    /// One entry for each model of the plan.
     tried: Vec<TriedKeys>,
-    /// Keys that failed over this call and answer those of other accounts.
+    /// Keys that failed on this call and answer those of other accounts.
     failed_alone: u32,
     /// The latest failure.
     pub(super) failure: Option<AttemptFailure>,
-    /// Whether, in the latest round, a key was left out for nothing but its cap.
+    /// Whether a key was skipped in the latest round only because of its cap.
     pub(super) full: bool,
 }
 
@@ -68,24 +68,24 @@ pub(super) struct RetryProgress {
 enum RoundResult {
     /// A key answered.
     Answered(KeyPermit, Box<UpstreamResponse>),
-    /// Nobody would know of the call after a kill, so it was not sent.
+    /// The call would be lost after a kill, so it was not sent.
     Unrecorded,
-    /// There may be no more tries.
+    /// No further attempt may be made.
     Over,
     /// Every usable key was asked.
     Exhausted,
 }
 
-/// What to do when no key can be used right now.
+/// What to do when no key is usable now.
 enum RetryPause {
     /// Wait, then go round again.
     For(Duration),
-    /// Nothing will change in time.
+    /// No key will be usable in time.
     GiveUp,
 }
 
 impl Relay {
-    /// Answers a call with the first attempt that succeeds, or with what the last one failed of.
+    /// Answers a call with the first successful attempt, or with the last failure.
     pub(super) async fn retry_loop(&self, mut call: Box<Call>) -> Response<Body> {
         self.budget().deposit(call.request.start);
         let mut progress = RetryProgress {
@@ -114,7 +114,7 @@ impl Relay {
                 RoundResult::Over => return self.all_failed(call, progress),
                 RoundResult::Exhausted => {}
             }
-            // A circle stays one, however long it is waited for.
+            // A loop cannot resolve itself, so do not wait and retry.
             if progress
                 .failure
                 .as_ref()
@@ -131,7 +131,7 @@ impl Relay {
                 }
                 RetryPause::GiveUp => return self.all_failed(call, progress),
             }
-            // Whoever stands in a queue waits enough there, and must not lose more of its turn.
+            // A call that queued for a busy key has already waited; reset the backoff.
             waits = if progress.full { 0 } else { waits + 1 };
         }
     }
@@ -158,7 +158,7 @@ impl Relay {
         RoundResult::Exhausted
     }
 
-    /// Asks one key. None when the next one may be asked.
+    /// Asks one key. Returns `None` if the next one may be asked.
     async fn try_key(
         &self,
         call: &mut Call,
@@ -167,7 +167,7 @@ impl Relay {
         progress: &mut RetryProgress,
     ) -> Option<RoundResult> {
         if client_is_gone() {
-            // Nobody waits for what it would bring.
+            // The client is gone, so the attempt would be useless.
             permit.release_unused();
             return Some(RoundResult::Over);
         }
@@ -215,8 +215,8 @@ impl Relay {
         alone.then_some(RoundResult::Over)
     }
 
-    /// A place on the next key of a level, after a short wait when the only usable ones are on probation
-    /// or at their caps.
+    /// A permit on the next key of a level, after a short wait if the only usable keys are on probation or at their
+    /// caps.
     async fn next_key(
         &self,
         call: &Call,
@@ -238,8 +238,8 @@ impl Relay {
             conversation: call.conversation,
         };
         let mut latest = ask();
-        // While fresh keys are on trial nobody goes on, not even with one that has passed: it would be
-        // given the calls of all that come meanwhile.
+        // While fresh keys are on trial, all calls wait, even if one key has passed: it would get all calls that arrive
+        // meanwhile.
         if pool.is_on_trial(&latest) {
             let until = Instant::now() + PROBATION_WAIT;
             while Instant::now() < until && pool.is_on_trial(&ask()) {
@@ -251,8 +251,7 @@ impl Relay {
             return Some(permit);
         }
         if pool.is_probing(&ask()) {
-            // Until all verdicts are in: going on with the first key that passes would give it the calls
-            // of all that wait.
+            // Wait for all results: going on with the first key that passes would give it all waiting calls.
             let until = Instant::now() + PROBATION_WAIT;
             while Instant::now() < until && pool.is_probing(&ask()) {
                 tokio::time::sleep(PROBATION_LOOK).await;
@@ -296,12 +295,12 @@ impl Relay {
         }
     }
 
-    /// When the first key of the plan that was not asked can be, which may be now. Quarantined and disabled
-    /// keys are not waited for.
+    /// When the first key of the plan that was not asked becomes usable, which may be now. Quarantined and disabled
+    /// keys do not count.
     fn earliest_wake(&self, call: &Call, progress: &RetryProgress) -> Option<Millis> {
         let now = self.clock.now();
         let waited_for = self.resting(call, |stage, key| !progress.has_tried(stage, key));
-        // Nor those whose host is called wrongly.
+        // Nor keys whose host is misconfigured.
         let of_use = |rest: &KeyDowntime| {
             !rest.refused && !rest.connect_failure.is_some_and(ConnectFailure::is_lasting)
         };
@@ -309,12 +308,12 @@ impl Relay {
         waited_for.map(|rest| rest.until.unwrap_or(now)).min()
     }
 
-    /// How the keys of the plan are resting, each for each model that it would be asked for.
+    /// How the keys of the plan rest, each for each model that it would be asked for.
     pub(super) fn downtimes(&self, call: &Call) -> Vec<KeyDowntime> {
         self.resting(call, |_, _| true)
     }
 
-    /// The same of some of them, told by stage and key.
+    /// The same for some of them, selected by stage and key.
     fn resting(&self, call: &Call, wanted: impl Fn(usize, KeyId) -> bool) -> Vec<KeyDowntime> {
         let now = self.clock.now();
         let wants = call.key_query();
@@ -336,7 +335,7 @@ impl Relay {
         rests
     }
 
-    /// Why the first key of the plan that was not reached was not, with its host.
+    /// Why the first unreachable key of the plan could not be reached, with its host.
     pub(super) fn unreached(&self, call: &Call) -> Option<String> {
         let (now, want) = (self.clock.now(), call.key_query());
         let levels = call.hops().iter().map(|hop| hop.level);
@@ -348,14 +347,12 @@ impl Relay {
     }
 
     pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
-        // A panic elsewhere leaves a budget that is still a budget.
+        // A panic elsewhere leaves the budget consistent.
         self.retry_budget
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
-
-// === impl Progress ===
 
 impl RetryProgress {
     fn tried(&mut self, stage: usize) -> &mut TriedKeys {
@@ -366,7 +363,7 @@ impl RetryProgress {
                 left: 0,
             });
         }
-        // It is there by now.
+        // The entry exists by now.
         let last = self.tried.len() - 1;
         &mut self.tried[stage.min(last)]
     }
@@ -376,7 +373,7 @@ impl RetryProgress {
         tried.is_some_and(|tried| tried.keys.contains(&key))
     }
 
-    /// What passes by itself may be asked for again.
+    /// Allows keys to be retried whose failures were momentary.
     fn forget(&mut self) {
         for tried in &mut self.tried {
             let TriedKeys { keys, may_pass, .. } = tried;

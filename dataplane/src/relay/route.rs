@@ -1,5 +1,5 @@
-//! Where a call goes, as far as the relay has to do with it: planning it, what any of its models may cost,
-//! and turning from one model to the next. The rules are in the contract's `plan`.
+//! The relay's part of routing: planning a call, the most any of its models may cost, and switching from one model to
+//! the next. The rules are in the contract's `plan`.
 
 use std::collections::BTreeSet;
 
@@ -34,11 +34,11 @@ use crate::{
     state::{AccountState, DialectNeed, KeyQuery, Snapshot},
 };
 
-/// So many calls of a batch are gone through in one go: less than a millisecond.
+/// Calls of a batch that are processed in one step: less than a millisecond.
 const STEP_CALLS: usize = 1024;
 
 impl Call {
-    /// The model of the stage it is at.
+    /// The model of the current stage.
     pub(super) fn model(&self) -> &str {
         self.plan
             .stages
@@ -46,7 +46,7 @@ impl Call {
             .map_or("", |stage| &stage.model)
     }
 
-    /// What it wants a key for.
+    /// What it needs a key for.
     pub(super) fn key_query(&self) -> KeyQuery<'_> {
         KeyQuery {
             model: self.model(),
@@ -56,18 +56,18 @@ impl Call {
         }
     }
 
-    /// The levels of the stage it is at.
+    /// The levels of the current stage.
     pub(super) fn hops(&self) -> &[plan::PlanLevel] {
         let stage = self.plan.stages.get(self.stage);
         stage.map_or(&[], |stage| &stage.hops)
     }
 
-    /// How keys of a level take turns.
+    /// How keys of a level are chosen.
     pub(super) fn strategy(&self, level: Level) -> KeyStrategy {
         self.charge.snapshot.settings.rotation.strategies.of(level)
     }
 
-    /// Goes on to a stage of the plan: from here on everything is of that stage's model.
+    /// Switches to a stage of the plan; from here on everything is for that stage's model.
     pub(super) fn switch_stage(&mut self, stage: usize) {
         if self.stage == stage {
             return;
@@ -82,8 +82,8 @@ impl Call {
     }
 }
 
-/// What a key has to speak for a call that no model leads to one. Where one of the plan's speaks Anthropic for sure, no
-/// other is asked in that dialect.
+/// The dialect that a key must speak for a call that no model routes. If a key of the plan is sure to speak Anthropic,
+/// no other is asked in that dialect.
 pub(super) fn dialect_need(
     snapshot: &Snapshot,
     plan: &RoutePlan,
@@ -105,7 +105,7 @@ pub(super) fn dialect_need(
     }
 }
 
-/// What others that should get the same key have in common with a call.
+/// Hash of what the calls of one conversation share, so that they get the same key.
 pub(super) async fn conversation(
     snapshot: &Snapshot,
     headers: &HeaderMap,
@@ -126,12 +126,12 @@ pub(super) async fn conversation(
             request::beside(body, &(), |body, ()| conversation::prefix(body)).await
         }
     };
-    // Without one it goes wherever there is room.
+    // Without one, any key will do.
     found.ok().flatten()
 }
 
-/// Where a call goes. A model without a price is refused where that is wanted, save to root, and none is
-/// substituted.
+/// Plans where a call goes. A model without a price is refused where that is configured, except for root, and is never
+/// a substitute.
 pub(super) fn plan(
     snapshot: &Snapshot,
     chain: &[&AccountConfig],
@@ -160,7 +160,7 @@ pub(super) fn plan(
     priced.map_err(|model| Refusal::Unpriced { model })
 }
 
-/// The most a metered call can cost, whichever of its models answers it.
+/// The most a metered call can cost, with any of its models.
 pub(super) fn ceiling(
     snapshot: &Snapshot,
     account: &AccountState,
@@ -184,13 +184,13 @@ pub(super) fn ceiling(
         ceiling::ceiling(price, &bounds, &account.account)
     };
     let planned = plan.stages.iter().map(|stage| stage.model.as_str());
-    // The provider may turn to any that the request names.
+    // The provider may choose any that the request names.
     let named = facts.named.iter().map(String::as_str);
     ceiling::dearest(planned.chain(named).map(of))
 }
 
-/// The calls of a batch, and what they refer to; none for what is no batch. Each has to be one that could be made by
-/// itself.
+/// Returns the calls of a batch and what they refer to, or `None` if it is no batch. Each must be permitted as a call
+/// by itself.
 pub(super) async fn calls(
     snapshot: &Snapshot,
     asker: CallerScope<'_>,
@@ -206,8 +206,8 @@ pub(super) async fn calls(
     Ok((calls, references))
 }
 
-/// Whether a batch of calls that stand in a file may be made: a provider may send all of them to the endpoint that it is
-/// made for, whatever they say themselves.
+/// Checks whether a batch may use a file of calls: a provider may send all of them to the batch's endpoint, regardless
+/// of what they say.
 pub(super) async fn check_made_for(
     snapshot: &Snapshot,
     chain: &[&AccountConfig],
@@ -220,7 +220,7 @@ pub(super) async fn check_made_for(
     })
 }
 
-/// What the calls in a file may cost, if it is one for a batch, and each of them could be made by itself.
+/// What the calls in a file may cost, if it is a file for batches and each call is permitted by itself.
 pub(super) async fn calls_in_file(
     snapshot: &Snapshot,
     (account, asker): (&AccountState, CallerScope<'_>),
@@ -260,7 +260,7 @@ async fn check(
             }
             for model in call.models().filter(|model| seen.insert(*model)) {
                 admit::model(asker, true, Some(model))?;
-                // Without a price nothing could be set aside, and no operator's leave makes that good.
+                // Without a price no credit can be reserved, and no operator's permission changes that.
                 if snapshot.prices.find(model).is_none() && !is_root {
                     let model = model.to_owned();
                     return Err(Refusal::Unpriced { model });
@@ -272,14 +272,14 @@ async fn check(
     Ok(())
 }
 
-/// Lets others have their turn between many calls.
+/// Yields to other calls between steps.
 async fn pause(done: &[BatchCall]) {
     if done.len() == STEP_CALLS {
         tokio::task::yield_now().await;
     }
 }
 
-/// The most that all calls of a batch can cost, whichever of its models each is answered by.
+/// The most that all calls of a batch can cost, each with any of its models.
 pub(super) async fn ceiling_of_all(
     snapshot: &Snapshot,
     account: &AccountState,
@@ -295,7 +295,7 @@ pub(super) async fn ceiling_of_all(
                 max_tokens: call.max_tokens,
                 choices: call.choices,
                 images: record::images(snapshot, model, &path, call.pictures()),
-                // What is asked for in a batch's line is not what serves it.
+                // A tier in a batch's line does not apply.
                 tier: None,
                 tools: &call.tools,
                 tool_calls_max: call.tool_calls_max,

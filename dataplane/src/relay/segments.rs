@@ -11,15 +11,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-/// A request body of a few pieces: the client's own bytes with what must change laid between them.
-/// Cloning it counts references, so each attempt gets its own.
+/// A request body in a few pieces: the client's own bytes with changed parts between them. Cloning it counts
+/// references, so each attempt gets its own.
 #[derive(Debug, Clone)]
 pub(crate) struct BodySegments {
     pieces: Arc<[Bytes]>,
     /// The piece that is sent next.
     next: usize,
     left: u64,
-    /// Whether what was packed is sent unpacked.
+    /// Whether a compressed body is sent uncompressed.
     unpacked: bool,
     trailers: Option<Box<HeaderMap>>,
 }
@@ -39,12 +39,12 @@ impl BodySegments {
         }
     }
 
-    /// The same with trailers after it.
+    /// The same, followed by trailers.
     pub(crate) fn followed_by(self, trailers: Option<Box<HeaderMap>>) -> Self {
         Self { trailers, ..self }
     }
 
-    /// The same, of a body that came packed.
+    /// The same, for a body that came compressed.
     pub(super) fn unpacked(self) -> Self {
         Self {
             unpacked: true,
@@ -52,7 +52,7 @@ impl BodySegments {
         }
     }
 
-    /// Whether the head's word that it is packed is not true of it.
+    /// Whether the head still calls it compressed although it is not.
     pub(super) const fn is_unpacked(&self) -> bool {
         self.unpacked
     }

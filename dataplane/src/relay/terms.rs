@@ -1,5 +1,5 @@
-//! On what terms a call is let in, once its body is read: what it refers to, where it may go, what it may cost, and
-//! what is to be made of its answer.
+//! The terms of a call, once its body is read: what it refers to, where it may go, what it may cost, and what to do
+//! with its response.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -18,7 +18,7 @@ use crate::{
     state::{AccountState, Snapshot},
 };
 
-/// What a client says it would pay for its call at most, in dollars.
+/// The most a client wants to pay for its call, in dollars.
 pub(super) const MAX_COST: &str = "x-proxyxai-max-cost";
 
 /// What is asked for.
@@ -35,12 +35,12 @@ pub(super) struct CallTerms {
     pub(super) plan: RoutePlan,
     /// What it may cost at most.
     pub(super) ceiling: CostCeiling,
-    /// What it costs whatever it uses, where that is so.
+    /// What it costs regardless of its use, where the price is fixed.
     pub(super) fixed_price: Option<Box<ModelPrice>>,
-    /// Whether its answer carries usage, or a price.
+    /// Whether its response carries usage, or a price.
     pub(super) metered: bool,
     pub(super) follow_up: Option<Box<FollowUp>>,
-    /// The one key that will do.
+    /// The one key that can serve it, if any.
     pub(super) pinned_key: Option<KeyId>,
 }
 
@@ -48,7 +48,7 @@ impl Relay {
     /// Finds the terms.
     ///
     /// # Errors
-    /// The first reason against the call.
+    /// Errors with the first reason against the call.
     pub(super) async fn terms(
         &self,
         snapshot: &Snapshot,
@@ -80,7 +80,7 @@ impl Relay {
         let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
         if let Some(calls) = &in_file {
             route::check_made_for(snapshot, chain, body).await?;
-            // It may have been sent with another key of the account.
+            // The file may have been sent with another key of the account.
             admit::model(lists, true, Some(&calls.model))?;
             facts.model = Some(calls.model.clone());
         }
@@ -128,7 +128,7 @@ impl Relay {
     }
 }
 
-/// Refuses a call that is paid by the length of a recording that is not there: nobody would know it.
+/// Refuses a call that is charged by the length of a recording that is missing: its cost would stay unknown.
 fn check_recording(
     snapshot: &Snapshot,
     path: &str,
@@ -149,11 +149,11 @@ fn check_recording(
     Ok(())
 }
 
-/// Refuses a call that may cost more than its client wants to pay. What it costs is not known before its end, so nothing
-/// else would keep to that.
+/// Refuses a call that may cost more than its client wants to pay. The cost is only known at the end, so nothing else
+/// would enforce that.
 ///
 /// # Errors
-/// When that is so, or nobody can tell.
+/// Errors if that is so, or the most it can cost is unknown.
 pub(super) fn check_cost(
     CostCeiling { hold, open, .. }: CostCeiling,
     most: Option<Money>,
@@ -168,10 +168,10 @@ pub(super) fn check_cost(
     }
 }
 
-/// Reads it.
+/// Reads the header.
 ///
 /// # Errors
-/// When it is no amount, or there are two.
+/// Errors if it is no amount, or is given twice.
 pub(super) fn max_cost(headers: &HeaderMap) -> Result<Option<Money>, Refusal> {
     let mut all = headers.get_all(MAX_COST).iter();
     let Some(said) = all.next() else {

@@ -1,5 +1,5 @@
-//! How long a body waits for what. One timer serves all: it is armed when the provider is first waited for
-//! and moved only when it fires or when something becomes due earlier, so that a chunk costs no timer.
+//! The timeouts of a body. One timer serves all of them. It is armed at the first wait for the provider and moved only
+//! when it fires or something becomes due earlier, so that chunks cost no timer operations.
 
 use std::{
     pin::Pin,
@@ -12,36 +12,36 @@ use tokio::time::{Instant, Sleep};
 
 use crate::formats::sse::EventCutter;
 
-/// The beginning of an event goes out after so long without its end: what some send as a stream of
-/// events is none.
+/// The beginning of an event is forwarded after this time without its end: what some providers send as an event stream
+/// is none.
 const TAIL_WAIT: Duration = Duration::from_secs(1);
 
-/// The waits of one body.
+/// The timers of one body.
 pub(super) struct BodyTimers {
     idle: Duration,
     keepalive: Option<Duration>,
-    /// None until the provider is first waited for.
+    /// `None` until the provider is first waited for.
     armed: Option<Armed>,
 }
 
-/// The time between two pieces of an answer.
+/// The time between two chunks of a response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameGap {
     pub(super) time: Duration,
-    /// Whether the provider let wait, and not the client.
+    /// Whether the provider caused the wait, and not the client.
     pub(super) of_provider: bool,
 }
 
 /// What is known while a body is waited for.
 struct Armed {
     timer: Pin<Box<Sleep>>,
-    /// When the last frame came.
+    /// When the last frame arrived.
     came: Instant,
-    /// When one came that is more than a sign of life.
+    /// When the last frame arrived that is more than a sign of life.
     heard: Instant,
-    /// When something last went out; not kept where nobody asks for it.
+    /// When something was last forwarded; kept only with a keep-alive.
     sent: Instant,
-    /// Whether the provider is waited for. Otherwise it is the client that takes its time.
+    /// Whether the provider is waited for. Otherwise the client is slow to read.
     is_waited_for: bool,
 }
 
@@ -50,13 +50,11 @@ struct Armed {
 pub(super) enum TimerEvent {
     /// The provider has been silent for too long.
     Silence,
-    /// What is kept back is to go out.
+    /// What is held back must go out.
     Tail,
-    /// The client is to hear that the stream is alive.
+    /// The client gets a sign that the stream is alive.
     KeepAlive,
 }
-
-// === impl Waits ===
 
 impl BodyTimers {
     pub(super) const fn new(idle: Duration, keepalive: Option<Duration>) -> Self {
@@ -67,8 +65,8 @@ impl BodyTimers {
         }
     }
 
-    /// Notes that a frame came. Says how long after the one before, if it is more than a sign of life and
-    /// something was waited for since the beginning.
+    /// Records that a frame arrived. Returns the time since the one before, if it is more than a sign of life and the
+    /// body was waited for since then.
     pub(super) fn came(&mut self, quiet: bool) -> Option<FrameGap> {
         let armed = self.armed.as_mut()?;
         armed.came = Instant::now();
@@ -81,13 +79,13 @@ impl BodyTimers {
         Some(FrameGap { time, of_provider })
     }
 
-    /// How long the provider has been waited for, and nothing has come but signs of life.
+    /// How long the provider has sent only signs of life.
     pub(super) fn silence(&self) -> Duration {
         let armed = self.armed.as_ref().filter(|armed| armed.is_waited_for);
         armed.map_or(Duration::ZERO, |armed| armed.heard.elapsed())
     }
 
-    /// Notes that something goes out, if it does.
+    /// Records that something is forwarded, if it is.
     pub(super) fn sent(&mut self, shown: Option<&Bytes>) {
         if let Some(armed) = &mut self.armed
             && self.keepalive.is_some()
@@ -97,7 +95,7 @@ impl BodyTimers {
         }
     }
 
-    /// Waits for what is due first. The events are those of a stream whose protocol is known.
+    /// Waits for the event that is due first. Tail and keep-alive apply to streams whose protocol is known.
     pub(super) fn poll(
         &mut self,
         events: Option<&EventCutter>,
@@ -132,7 +130,7 @@ impl Armed {
         }
     }
 
-    /// What is due first, and when.
+    /// The event that is due first, and when.
     fn first(
         &self,
         idle: Duration,

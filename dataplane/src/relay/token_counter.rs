@@ -1,5 +1,5 @@
-//! Where tokens are counted that no provider reported: a thread of its own, so that no call waits while
-//! another one's text is counted.
+//! Counts tokens that no provider reported, on a thread of its own, so that no call waits while another one's text is
+//! counted.
 
 use std::sync::{
     Arc,
@@ -8,20 +8,20 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-/// Texts that may wait. When they are that many, they are counted where they come from, which slows
-/// the calls down instead of keeping ever more texts in memory.
+/// Texts that may wait. Beyond that they are counted on the calls' threads, which slows the calls down instead of using
+/// ever more memory.
 const JOBS_MAX: usize = 1024;
 
-/// Bytes of the requests whose texts may wait; one request may be tens of megabytes.
+/// Bytes of waiting requests; one request may be tens of megabytes.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Takes work; cheap to clone. The thread ends when the last clone is gone and the work is done.
+/// Takes jobs; cheap to clone. The thread ends when the last clone is gone and the jobs are done.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenCounter {
     jobs: mpsc::Sender<(usize, Job)>,
-    /// Bytes that wait.
+    /// Bytes of waiting jobs.
     waiting: Arc<AtomicUsize>,
 }
 
@@ -29,7 +29,7 @@ impl TokenCounter {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// Errors if the system cannot start another thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (jobs, mut handed) = mpsc::channel::<(usize, Job)>(JOBS_MAX);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -45,7 +45,7 @@ impl TokenCounter {
         Ok(Self { jobs, waiting })
     }
 
-    /// Has work done that keeps so many bytes of a request, here when the desk is full.
+    /// Runs a job that keeps this many bytes of a request, on this thread if the queue is full.
     pub(super) fn submit(&self, bytes: usize, job: Job) {
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let refused = if before.saturating_add(bytes) > BYTES_MAX {

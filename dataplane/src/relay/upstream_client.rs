@@ -1,7 +1,8 @@
-//! The HTTP client towards providers: hyper's own connections in a pool of our own, one for each serving
-//! thread. A relayed call needs nothing of what clients put around a connection, and each layer costs
-//! every call: next to hyper-util's client this saves about a tenth of a small call's CPU, next to reqwest
-//! half of it (see `bench/`).
+//! The HTTP client for providers: hyper's connections in the gateway's own pool, one for each serving thread. Clients
+//! put layers around a connection that a relayed call does not need, and each costs every call.
+//!
+//! This saves about a tenth of a small call's CPU next to hyper-util's client, and half of it next to reqwest (see
+//! `bench/`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,7 +26,7 @@ use tokio::time::Instant;
 use super::{dial::Dialer, segments::BodySegments};
 use crate::decide::connect_failure::ConnectFailure;
 
-/// A connection that nothing has used for so long is closed. Providers mostly do that after more.
+/// An idle connection is closed after this time. Most providers wait longer.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 
 /// A client for provider calls; cheap to clone.
@@ -35,17 +36,17 @@ pub(crate) struct UpstreamClient {
     pool: Arc<ConnectionPool>,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SendError {
     /// There was no connection.
     Unreachable(ConnectFailure),
-    /// The connection broke, or what came over it was no HTTP.
+    /// The connection broke, or what came over it was not HTTP.
     Broken,
 }
 
-/// A provider's answer on its way. When all of it has been read, its connection goes back to the pool;
-/// dropped before that, it closes the connection.
+/// A provider's response on its way. Once it is read completely, its connection returns to the pool; if it is dropped
+/// before that, the connection is closed.
 pub(crate) struct UpstreamBody {
     body: Incoming,
     connection: Option<PooledConnection>,
@@ -58,17 +59,17 @@ struct PooledConnection {
     pool: Arc<ConnectionPool>,
 }
 
-/// Connections that wait for their next call.
+/// Idle connections.
 struct ConnectionPool {
     idle: Mutex<Idle>,
-    /// Kept for each origin.
+    /// Most idle connections for each origin.
     most: usize,
 }
 
 struct Idle {
     /// Oldest first.
     by_origin: HashMap<ProviderOrigin, VecDeque<IdleConnection>, FastHashState>,
-    /// Whether somebody sees to it that none waits for too long.
+    /// Whether a task closes connections that idle too long.
     swept: bool,
 }
 
@@ -77,10 +78,8 @@ struct IdleConnection {
     since: Instant,
 }
 
-// === impl Upstream ===
-
 impl UpstreamClient {
-    /// With a pool that keeps so many connections for each origin.
+    /// With a pool that keeps this many connections for each origin.
     pub(crate) fn new(dialer: Dialer, most: usize) -> Self {
         let idle = Idle {
             by_origin: HashMap::default(),
@@ -95,16 +94,16 @@ impl UpstreamClient {
         }
     }
 
-    /// The same with connections of its own: a connection that is used from two threads costs a wake-up of
-    /// the other one for each call.
+    /// The same with its own connections: a connection that two threads use costs a wake-up of the other one for each
+    /// call.
     pub(crate) fn sibling(&self) -> Self {
         Self::new(self.dialer.clone(), self.pool.most)
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of the response.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// Errors if there is no response.
     pub(crate) async fn send(
         &self,
         to: &ProviderOrigin,
@@ -119,7 +118,7 @@ impl UpstreamClient {
                     let is_stale = is_stale(failed.error());
                     match unsent {
                         Some(unsent) => next = unsent,
-                        // Closed by the provider at the very moment of its use, which is not the key's fault.
+                        // The provider closed it at the moment of its use, which is not the key's fault.
                         None if is_stale => {
                             next = request();
                             break;
@@ -129,7 +128,7 @@ impl UpstreamClient {
                 }
             }
         }
-        // Seldom needed, and large: it would make every call's state as large.
+        // Boxed, because it is rarely needed and would make every call's state as large.
         let mut sender = Box::pin(self.connect(to)).await?;
         let answer = sender.send_request(next).await;
         answer
@@ -175,7 +174,7 @@ impl UpstreamClient {
     }
 }
 
-/// Whether a connection that had waited was closed before anything of an answer came.
+/// Whether an idle connection was closed before any of the response arrived.
 fn is_stale(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
     let reset = source.is_some_and(|error: &io::Error| {
@@ -187,14 +186,12 @@ fn is_stale(error: &hyper::Error) -> bool {
     error.is_incomplete_message() || reset
 }
 
-// === impl Pool ===
-
 impl ConnectionPool {
-    /// The connection that was used last: it is the least likely to have been closed meanwhile.
+    /// Returns the connection that was used last, which is the least likely to have been closed meanwhile.
     fn take(&self, origin: &ProviderOrigin) -> Option<SendRequest<BodySegments>> {
         let idle = &mut *self.idle();
         let waiting = idle.by_origin.get_mut(origin)?;
-        // One whose request is still being written, though it was answered, is left for later.
+        // One whose request is still being written, though it was answered, stays for later.
         let ready = waiting
             .iter()
             .rposition(|waiting| waiting.sender.is_ready())?;
@@ -218,12 +215,12 @@ impl ConnectionPool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // Nothing under the lock can leave it half-changed.
+        // Code under the lock cannot leave it half-changed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Lets go of what waits for too long, also when there are no more calls, until nothing waits.
+/// Closes connections that idle too long, also without further calls, until none is idle.
 async fn sweep(pool: Weak<ConnectionPool>) {
     loop {
         tokio::time::sleep(IDLE_MAX / 2).await;
@@ -254,10 +251,8 @@ impl fmt::Debug for ConnectionPool {
     }
 }
 
-// === impl Reply ===
-
 impl UpstreamBody {
-    /// Gives the connection back once there is nothing more to read from it.
+    /// Returns the connection to the pool once there is nothing more to read from it.
     fn release_at_end(&mut self) {
         if self.body.is_end_stream() {
             self.release();
@@ -288,7 +283,7 @@ impl Body for UpstreamBody {
         match &frame {
             None => self.release(),
             Some(Ok(_)) => self.release_at_end(),
-            // Nothing more comes over it.
+            // Nothing more arrives on it.
             Some(Err(_)) => self.connection = None,
         }
         Poll::Ready(frame)

@@ -1,12 +1,7 @@
-//! Calls that are not on the shelf yet: those under way, and those that have just ended. An entry is
-//! the record that its call would leave if this process died now, so that a restart has nothing to
-//! work out. It outlives the process (`kill -9`), not the machine: nothing here waits for the disk.
+//! Calls whose records are not in the record queue yet: in-flight calls, and those that have just ended. An entry is
+//! the record that its call would leave if this process died now, so a restart has nothing to reconstruct.
 //!
-//! A file of slots in a memory map, since a write to it is the one thing about usage that a call waits
-//! for. Chosen by measurement, microseconds of the serving thread for the two writes of a call: slots 0.1 to 0.4,
-//! one `write` each 1.5, LMDB with a writable map 2.3 to 3.7, without one 11, fjall 7.5 and a thread of its
-//! own. An entry is never changed in place: it goes to a free slot, and only then the one before is freed,
-//! so that whenever the process is killed one of the two is whole, as its checksum tells.
+//! It survives the process (`kill -9`), not the machine: nothing here waits for the disk.
 
 use std::{
     fs::File,
@@ -25,65 +20,73 @@ use memmap2::MmapMut;
 
 use super::private_file;
 
-/// The longest record without the lines of its bill, all of whose texts have a limit, takes less.
+/// The longest record without the lines of its bill, all of whose texts are limited, takes less.
 pub(super) const SLOT_BYTES: usize = 1536;
-/// Calls that may be open, and ended ones that wait for the shelf. When all are taken, new calls are
-/// refused.
+/// Open calls, plus ended ones that wait for the record queue. When all slots are in use, new calls are refused.
 const SLOTS: usize = 65_536;
-/// Kept for calls that are under way: their entries are written anew.
+/// Kept free for in-flight calls, whose entries are rewritten.
 const SLOTS_SPARE: usize = 1024;
-/// How many of the file's slots were ever taken, in the first bytes of the file. The others are not read.
+/// Size of the counter at the start of the file: how many slots were ever used. The others are not read.
 const TAKEN_BYTES: usize = 8;
-/// When more slots were in use at once, the memory of the others is given back when none is.
+/// If more slots than this were in use at once, the memory of the others is released when none is.
 const REST_SLOTS: usize = 512;
-/// Of a slot: checksum of the rest, ticket, version, length of the record.
+/// Of each slot: checksum of the rest, ticket, version, length of the record.
 const HEADER_BYTES: usize = 20;
-/// The longest record that a slot has room for.
+/// The longest record that fits into a slot.
 pub(super) const RECORD_BYTES_MAX: usize = SLOT_BYTES - HEADER_BYTES;
 
+/// A slot of the file, which is a memory map, because a write to it is the only part of usage that a call waits for.
+/// Measured in microseconds of the serving thread for the two writes of a call:
+/// - slots 0.1 to 0.4
+/// - one `write` each 1.5
+/// - LMDB with a writable map 2.3 to 3.7, without one 11
+/// - fjall 7.5 and a thread of its own
+///
+/// An entry is never changed in place: it is written to a free slot, and only then the one before is freed. So whenever
+/// the process is killed, one of the two is complete, as its checksum shows.
 type JournalSlot = [u8; SLOT_BYTES];
 
-/// Names an entry; unique over restarts. Whoever holds it may change the entry.
+/// Identifies an entry, uniquely over restarts. Its holder may change the entry.
 pub(crate) struct JournalTicket {
     pub(super) number: u64,
     version: u32,
     slot: &'static mut JournalSlot,
 }
 
-/// The journal in use.
+/// The open journal.
 pub(super) struct Journal {
     slots: Mutex<Slots>,
-    /// Slots that nobody holds; for looking without the lock.
+    /// Number of free slots, to read without the lock.
     free: AtomicUsize,
     file: File,
 }
 
-/// Slots that nobody holds.
+/// Free slots.
 struct Slots {
-    /// Used before, the last one first: what was written lately is in the processor's cache.
+    /// Used before, the last one first: what was written lately is in the CPU cache.
     freed: Vec<&'static mut JournalSlot>,
     /// Not used by this process.
     fresh: slice::IterMut<'static, JournalSlot>,
-    /// How many are no longer fresh, as the file tells it.
+    /// How many slots are no longer fresh; in the file.
     taken: &'static mut [u8; TAKEN_BYTES],
     next: u64,
-    /// The most that were held at once since they last rested.
+    /// The most that were in use at once since they last rested.
     high: usize,
 }
 
-/// An entry that was left: its ticket, and the record.
+/// An entry from the run before: its ticket, and the record.
 pub(super) type RecoveredEntry = (u64, Vec<u8>);
 
 impl Journal {
     /// Opens the journal and returns what the run before left in it. Tickets begin after `after`.
     ///
     /// # Errors
-    /// When the file cannot be used.
+    /// Errors if the file cannot be used.
     pub(super) fn open(path: &Path, after: u64) -> io::Result<(Self, Vec<RecoveredEntry>)> {
         let file = private_file(path)?;
         let left = left(&file)?;
         reserve(&file)?;
-        // Tickets are held until the process ends or longer than the journal, and so is the map.
+        // Tickets live until the process ends or outlive the journal, and so does the map.
         let (taken, slots) = Box::leak(Box::new(map(&file)?))
             .split_first_chunk_mut()
             .ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -102,12 +105,12 @@ impl Journal {
         Ok((journal, left))
     }
 
-    /// What was left has been shelved: from now on slots are given out.
+    /// What was left is in the record queue: slots may be used from now on.
     pub(super) fn clear(&self) {
         *self.slots().taken = [0; TAKEN_BYTES];
     }
 
-    /// Writes a new entry; none when there is no slot for it.
+    /// Writes a new entry. Returns `None` if no slot is free.
     pub(super) fn add(&self, record: &[u8]) -> Option<JournalTicket> {
         let mut slots = self.slots();
         let slot = slots.take()?;
@@ -127,7 +130,7 @@ impl Journal {
         None
     }
 
-    /// Writes an entry anew. Says whether that worked.
+    /// Rewrites an entry. Returns whether that worked.
     pub(super) fn put(&self, ticket: &mut JournalTicket, record: &[u8]) -> bool {
         let Some(slot) = self.slots().take() else {
             return false;
@@ -145,7 +148,7 @@ impl Journal {
         written
     }
 
-    /// Takes entries out.
+    /// Removes entries.
     pub(super) fn remove(&self, tickets: impl IntoIterator<Item = JournalTicket>) {
         let mut slots = self.slots();
         for JournalTicket { slot, .. } in tickets {
@@ -155,27 +158,27 @@ impl Journal {
         self.free.store(slots.free(), Ordering::Relaxed);
     }
 
-    /// Gives the memory of a burst back, once nothing of it is left.
+    /// Releases the memory of a burst once none of its entries are left.
     pub(super) fn rest(&self) {
         let (resting, bytes) = {
             let mut slots = self.slots();
             if slots.high <= REST_SLOTS || slots.free() < SLOTS {
                 return;
             }
-            // With none held, these are the first ones of the file, and now in its order.
+            // With none in use, these are the first ones of the file, now in file order.
             slots.freed.sort_unstable_by_key(|slot| slot.as_ptr());
             let resting = slots.freed.split_off(REST_SLOTS);
             let bytes = REST_SLOTS * SLOT_BYTES..slots.taken() * SLOT_BYTES;
             (resting, bytes)
         };
-        // Without the lock, for it may wait for the disk; calls have the other slots meanwhile.
+        // Without the lock, because it may wait for the disk; calls have the other slots meanwhile.
         if let Err(error) = zero(&self.file, bytes) {
-            // A file system that cannot do this keeps some memory, and nothing else.
+            // A file system that does not support this keeps some memory; nothing else changes.
             tracing::debug!(%error, "the journal keeps its memory");
         }
         let mut slots = self.slots();
         slots.freed.splice(..0, resting);
-        // Those that rested counted as held meanwhile.
+        // Those that rested counted as in use meanwhile.
         slots.high = SLOTS - slots.free();
         self.free.store(slots.free(), Ordering::Relaxed);
     }
@@ -186,7 +189,7 @@ impl Journal {
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        // Nothing under the lock can leave it half-changed.
+        // Code under the lock cannot leave it half-changed.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,7 +199,7 @@ impl Slots {
         self.freed.len() + self.fresh.len()
     }
 
-    /// How many are no longer fresh.
+    /// How many slots are no longer fresh.
     fn taken(&self) -> usize {
         SLOTS - self.fresh.len()
     }
@@ -207,7 +210,7 @@ impl Slots {
             return Some(slot);
         }
         let slot = self.fresh.next()?;
-        // What an earlier process left in it must not be read again once it counts as taken.
+        // What an earlier process left in it must not be read again once it counts as used.
         slot[..HEADER_BYTES].fill(0);
         let taken = u64::from_le_bytes(*self.taken).saturating_add(1);
         *self.taken = taken.to_le_bytes();
@@ -216,7 +219,7 @@ impl Slots {
 }
 
 impl JournalTicket {
-    /// False when the record is longer than a slot.
+    /// Returns `false` if the record is longer than a slot.
     fn write(&mut self, record: &[u8]) -> bool {
         let (header, rest) = self.slot.split_at_mut(HEADER_BYTES);
         let (Some(room), Ok(length)) = (rest.get_mut(..record.len()), u32::try_from(record.len()))
@@ -266,7 +269,7 @@ fn left(file: &File) -> io::Result<Vec<RecoveredEntry>> {
     Ok(entries.into_iter().map(whole).collect())
 }
 
-/// Ticket, version and record of a slot; none when there is no whole entry in it.
+/// Ticket, version and record of a slot; `None` if it has no complete entry.
 fn entry(slot: &JournalSlot) -> Option<(u64, u32, &[u8])> {
     let (checksum, rest) = slot.split_first_chunk()?;
     let (facts, rest) = rest.split_at_checked(HEADER_BYTES - size_of::<u32>())?;
@@ -295,12 +298,12 @@ const fn file_bytes() -> u64 {
     reason = "a memory map is only as good as its file: the spool's lock keeps other processes off, and a journal that a power cut may have torn is not opened (see `spool::open`)"
 )]
 fn map(file: &File) -> io::Result<MmapMut> {
-    // SAFETY: one process uses this file, as long as it runs, and once it is open nothing but this map does, and
-    // `zero` while nobody holds what it empties.
+    // SAFETY: only one process uses this file while it runs. Once it is open, only this map accesses it, and `zero`,
+    // which empties only slots that have no holder.
     unsafe { MmapMut::map_mut(file) }
 }
 
-/// Takes the whole file's room on disk now: a map that meets a full disk ends the process.
+/// Allocates the whole file on disk now: a map that meets a full disk kills the process.
 fn reserve(file: &File) -> io::Result<()> {
     file.set_len(file_bytes())?;
     #[cfg(target_os = "linux")]
@@ -310,7 +313,7 @@ fn reserve(file: &File) -> io::Result<()> {
             io::Errno,
         };
         match fallocate(file, FallocateFlags::empty(), 0, file_bytes()) {
-            // Not every file system can.
+            // Not every file system supports this.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
             Err(error) => return Err(error.into()),
         }
@@ -318,8 +321,8 @@ fn reserve(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Empties slots, by their bytes, which nobody may hold. Their pages leave the memory, their room on disk stays
-/// taken.
+/// Empties the slots in this range of bytes, which must have no holder. Their pages leave memory; their space on disk
+/// stays allocated.
 #[cfg(target_os = "linux")]
 fn zero(file: &File, slots: Range<usize>) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
@@ -377,7 +380,7 @@ mod tests {
         assert!(next.write(b"two!"));
         assert_eq!(path.left(), [(1, b"two!".to_vec())]);
         let whole = *next.slot;
-        // The record is written first, then the facts, then the checksum; but any order will do.
+        // The record is written first, then the header, then the checksum; but any order works.
         for cut in 0..HEADER_BYTES + 4 {
             *next.slot = whole;
             next.slot[cut] ^= 0x55;
@@ -414,7 +417,7 @@ mod tests {
         let path = Path::new("rest");
         let (journal, _) = path.open();
         if zero(&journal.file, 0..SLOT_BYTES).is_err() {
-            // Not every file system can: tmpfs, for instance.
+            // Not every file system supports this: tmpfs, for instance.
             return;
         }
         journal.clear();
@@ -446,7 +449,7 @@ mod tests {
         tickets.extend((0..=SLOTS_SPARE).map(|_| journal.add(b"x").unwrap()));
         assert!(!journal.has_room());
         assert!(journal.add(b"x").is_none());
-        // Nothing is lost of what is in it.
+        // Nothing of it is lost.
         assert!(!journal.put(tickets.last_mut().unwrap(), b"y"));
         assert_eq!(path.left().len(), SLOTS);
         journal.remove(tickets.pop());

@@ -1,6 +1,7 @@
-//! Usage on disk until control has it. A call that is sent is noted in the journal, its record replaces
-//! the note before the client has the end of the answer, and one thread moves ended records to the
-//! shelf, where they are safe from a power cut as well. No call waits for the disk.
+//! Usage on disk until control has it. A call that is sent is noted in the journal, and its record replaces the note
+//! before the client has the end of the response.
+//!
+//! One thread moves ended records to the record queue, where they also survive a power cut. No call waits for the disk.
 
 mod journal;
 mod record_queue;
@@ -31,9 +32,9 @@ use self::{
 };
 use crate::Error;
 
-/// Records that may wait for the writer. Far more than calls can end during one sync.
+/// Records that may wait for the writer: far more than calls can end during one sync.
 const QUEUE_RECORDS_MAX: usize = 65_536;
-/// Room kept for calls that are under way when the queue fills.
+/// Kept free for in-flight calls when the queue fills up.
 const QUEUE_RECORDS_SPARE: usize = 16_384;
 
 /// Takes records; cheap to clone. The writer ends when the last clone is gone.
@@ -43,9 +44,9 @@ pub(crate) struct Spool {
     ended: mpsc::Sender<EndedRecord>,
 }
 
-/// The record of an ended call on its way to the shelf, without a sequence.
+/// The record of an ended call on its way to the record queue, without a sequence number.
 struct EndedRecord {
-    /// Its entry in the journal; none when the journal would not take it.
+    /// Its entry in the journal; `None` if the journal could not take it.
     ticket: Option<JournalTicket>,
     bytes: Vec<u8>,
 }
@@ -55,7 +56,7 @@ pub(crate) struct OpenedSpool {
     pub(crate) spool: Spool,
     pub(crate) record_queue: RecordQueue,
     pub(crate) writer: SpoolWriter,
-    /// What was left from before, calls that were under way included.
+    /// Records left from before, including those of in-flight calls.
     pub(crate) backlog: Vec<UsageRecord>,
 }
 
@@ -65,7 +66,7 @@ const IN_USE: &str =
 /// Opens the spool in a directory and starts its writer.
 ///
 /// # Errors
-/// When a file of it cannot be used.
+/// Errors if one of its files cannot be used.
 pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<OpenedSpool, Error> {
     let path = directory.join("spool.redb");
     let fail = |path: &Path, cause| Error::Spool {
@@ -78,7 +79,7 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<OpenedSpool, Error
     })?;
     let path = directory.join("journal.map");
     if shared.torn {
-        // Its pages may have reached the disk in any order, and it is mapped as it is.
+        // Its pages may have reached the disk in any order, and it is mapped unchecked.
         tracing::error!(
             "the system went down under the data plane: calls that were under way and records of the last moment are lost"
         );
@@ -109,8 +110,8 @@ pub(crate) fn open(directory: &Path, clock: &Clock) -> Result<OpenedSpool, Error
     })
 }
 
-/// A record as the journal takes it. Where names are as long as they may be, there is no room for its
-/// attempts, nor for the lines of its bill and its tag, and a killed process leaves the cost without them.
+/// A record as the journal stores it. With names of full length there is no space for its attempts, the lines of its
+/// bill and its tag; then a killed process leaves the cost without them.
 fn entry(record: &UsageRecord) -> Vec<u8> {
     let bytes = record_to_bytes(record);
     match entry_of(record, &bytes) {
@@ -139,19 +140,19 @@ fn entry_of<'a>(record: &UsageRecord, bytes: &'a [u8]) -> Cow<'a, [u8]> {
 }
 
 impl Spool {
-    /// Notes a call that is about to be sent, as the record that it leaves if nothing more is heard of
-    /// it. None when that cannot be written; the call must not be sent then.
+    /// Notes a call that is about to be sent, as the record that it leaves if the process dies. Returns `None` if that
+    /// cannot be written; then the call must not be sent.
     pub(crate) fn begin(&self, record: &UsageRecord) -> Option<JournalTicket> {
         self.journal.add(&entry(record))
     }
 
-    /// Notes what is known of a call by now.
+    /// Notes what is known of a call so far.
     pub(crate) fn note(&self, ticket: &mut JournalTicket, record: &UsageRecord) {
         self.journal.put(ticket, &entry(record));
     }
 
-    /// Hands over the record of an ended call. It outlives this process when this returns. Its sequence
-    /// is given by the writer.
+    /// Hands over the record of an ended call, which survives this process when this returns. The writer sets its
+    /// sequence number.
     pub(crate) fn push(&self, ticket: Option<JournalTicket>, record: &UsageRecord) {
         let bytes = record_to_bytes(record);
         let ticket = match ticket {
@@ -162,8 +163,8 @@ impl Spool {
             None => self.journal.add(&entry_of(record, &bytes)),
         };
         if self.ended.try_send(EndedRecord { ticket, bytes }).is_err() {
-            // Admission stops long before the queue is full (`has_room`), so this needs a disk that has
-            // hung while thousands of calls ended.
+            // Admission stops long before the queue is full (`has_room`), so this needs a disk that has hung while
+            // thousands of calls ended.
             tracing::error!(
                 "the shelf takes no more records; one waits in the journal for a restart"
             );
@@ -175,13 +176,13 @@ impl Spool {
         QUEUE_RECORDS_MAX.saturating_sub(self.ended.capacity())
     }
 
-    /// Whether new calls may begin: there is room for the records of all that are under way.
+    /// Whether new calls may begin: there is space for the records of all in-flight calls.
     pub(crate) fn has_room(&self) -> bool {
         self.ended.capacity() > QUEUE_RECORDS_SPARE && self.journal.has_room()
     }
 }
 
-/// Entries of the journal that are not on the shelf.
+/// Entries of the journal that are not in the record queue.
 fn recovered(shared: &QueueStore, mut left: Vec<RecoveredEntry>) -> Vec<RecoveredEntry> {
     left.retain(|(ticket, _)| !shared.has_moved(*ticket));
     if !left.is_empty() {
@@ -193,7 +194,7 @@ fn recovered(shared: &QueueStore, mut left: Vec<RecoveredEntry>) -> Vec<Recovere
     left
 }
 
-/// Opens a file of the spool. Usage tells who asked for what, and is nobody else's business.
+/// Opens a file of the spool, readable by the owner only, since usage shows who asked for what.
 fn private_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -211,7 +212,7 @@ fn discard(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Gives records their sequences, from `next`.
+/// Sets the sequence numbers of records, from `next`.
 fn number(records: &mut [EndedRecord], next: u64) {
     for (record, sequence) in records.iter_mut().zip(next..) {
         sequence_bytes(&mut record.bytes, sequence);

@@ -1,4 +1,4 @@
-//! Records of ended calls, in the order in which they are handed in. Every commit is synced to disk.
+//! Records of ended calls, in the order in which they are reported. Every commit is synced to disk.
 
 use std::{
     collections::HashSet,
@@ -22,22 +22,22 @@ use tokio::sync::Notify;
 
 use super::{EndedRecord, decode, discard, journal::RecoveredEntry, private_file};
 
-/// Records of a commit packed together, some at a time, under the sequence of the last of them: each by
-/// itself would cost more than all else that is done with it here.
+/// Records of a commit, packed some at a time under the sequence number of the last of them: storing each by itself
+/// would cost more than everything else that is done with it here.
 const PACKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("packs");
 const PACK_RECORDS_MAX: usize = 128;
-/// `epoch`; `next`, the sequence after the last one ever given; `run`, how often the spool was opened;
-/// `boot`, which run of the system it was opened in; `clean`, 1 when it was closed in order.
+/// `epoch`; `next`, the sequence number after the last one ever given; `run`, how often the spool was opened; `boot`,
+/// the boot of the system in which it was opened; `clean`, 1 if it was closed in order.
 const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
-/// Under 0, the tickets of the last commit: a process that dies before it has taken them out of the
-/// journal must not shelve them again.
+/// Under 0, the tickets of the last commit: if the process dies before it has removed them from the journal, the next
+/// one must not store them again.
 const MOVED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("moved");
 
-/// The store's page cache. Records are written once and read once, so little is enough.
+/// The store's page cache. Records are written once and read once, so a small one is enough.
 const CACHE_BYTES: usize = 2 * 1024 * 1024;
-/// Tickets carry the run in the bits from here on.
+/// Bit from which on a ticket has the run.
 const RUN_SHIFT: u32 = 40;
-/// Names the run of the system, so that a restart of it can be told from one of this process.
+/// Identifies the boot of the system, to distinguish its restart from one of this process.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The records on disk; cheap to clone.
@@ -48,27 +48,27 @@ pub(crate) struct RecordQueue(Arc<QueueStore>);
 pub(super) struct QueueStore {
     path: PathBuf,
     clock: Clock,
-    /// None after a failure: the store refuses everything from then on and has to be opened again.
+    /// `None` after a failure: the store then refuses everything and has to be reopened.
     database: RwLock<Option<Database>>,
-    /// What failed last, until a write has succeeded again.
+    /// The last failure, until a write has succeeded again.
     fault: Mutex<Option<String>>,
     epoch: u64,
     run: u64,
     /// Whether the system stopped while the spool was open.
     pub(super) torn: bool,
     moved: HashSet<u64>,
-    /// The last sequence on disk.
+    /// The last sequence number on disk.
     written: AtomicU64,
-    /// The last sequence that control has. What is up to here goes with the next commit.
+    /// The last sequence number that control has. Records up to it are deleted with the next commit.
     acknowledged: AtomicU64,
-    /// Since when records wait to be written, in milliseconds; 0: none does.
+    /// Time in milliseconds since which records wait to be written; 0 if none do.
     gathering: AtomicI64,
     added: Notify,
 }
 
 impl QueueStore {
     /// # Errors
-    /// When the file cannot be used.
+    /// Errors if the file cannot be used.
     pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, redb::Error> {
         let database = open_database(path)?;
         let transaction = database.begin_write()?;
@@ -111,12 +111,12 @@ impl QueueStore {
         self.run << RUN_SHIFT
     }
 
-    /// Whether the journal's entry with this ticket was on the shelf when it was opened.
+    /// Whether the journal's entry with this ticket was stored when the queue was opened.
     pub(super) fn has_moved(&self, ticket: u64) -> bool {
         self.moved.contains(&ticket)
     }
 
-    /// Shelves what the run before left in the journal.
+    /// Stores what the run before left in the journal.
     pub(super) fn append_left(&self, mut left: Vec<RecoveredEntry>) -> Result<(), redb::Error> {
         if left.is_empty() {
             return Ok(());
@@ -129,20 +129,20 @@ impl QueueStore {
         self.commit(self.next(), &records, &tickets)
     }
 
-    /// Begins to hand in, with this record first.
+    /// Starts reporting, with this record first.
     pub(super) fn begin(&self, first: Option<u64>) {
         let first = first.unwrap_or_else(|| self.next());
         self.acknowledged
             .store(first.saturating_sub(1), Ordering::Relaxed);
     }
 
-    /// The sequence of the next record.
+    /// The sequence number of the next record.
     pub(super) fn next(&self) -> u64 {
         self.written.load(Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Commits records that are numbered from `first` on, and lets go of those that control has. May be
-    /// repeated: whether a commit that failed has reached the disk cannot be known.
+    /// Commits records that are numbered from `first` on, and deletes those that control has. May be repeated: it is
+    /// unknown whether a commit that failed has reached the disk.
     pub(super) fn append(&self, first: u64, batch: &[EndedRecord]) -> Result<(), redb::Error> {
         let records: Vec<_> = batch.iter().map(|ended| ended.bytes.as_slice()).collect();
         let tickets = batch.iter().filter_map(|ended| ended.ticket.as_ref());
@@ -179,7 +179,7 @@ impl QueueStore {
         Ok(())
     }
 
-    /// Works with the store, which is opened again after a failure.
+    /// Works with the store, and reopens it after a failure.
     fn with<T>(
         &self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
@@ -199,7 +199,7 @@ impl QueueStore {
         })
     }
 
-    /// Opens the store if it is not, and proves that it takes a write.
+    /// Reopens the store if it is closed, and proves that it accepts a write.
     fn reopen(&self) -> Result<(), redb::Error> {
         let is_open = self
             .database
@@ -220,7 +220,7 @@ impl QueueStore {
         mark_clean(&database, 0)?;
         *slot = Some(database);
         if self.gathering.load(Ordering::Relaxed) == 0 {
-            // Otherwise what waits has to be written first.
+            // Otherwise the waiting records have to be written first.
             *self.fault() = None;
         }
         tracing::info!("the usage spool was opened again");
@@ -228,27 +228,27 @@ impl QueueStore {
     }
 
     fn fault(&self) -> MutexGuard<'_, Option<String>> {
-        // A text is replaced as a whole.
+        // The text is replaced as a whole.
         self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that records wait to be written from now on, or that none does.
+    /// Notes whether records wait to be written.
     pub(super) fn gathers(&self, begins: bool) {
         let since = if begins { self.clock.now().0 } else { 0 };
         self.gathering.store(since, Ordering::Relaxed);
     }
 
-    /// Tells the reader that there is more.
+    /// Notifies the reader that there are more records.
     pub(super) fn tell(&self) {
         self.added.notify_one();
     }
 
-    /// Notes that nothing is left in the journal.
+    /// Notes that the journal is empty.
     pub(super) fn close(&self) -> Result<(), redb::Error> {
         self.with(|database| mark_clean(database, 1))
     }
 
-    /// At most `count` records after this sequence.
+    /// Up to `count` records after this sequence number.
     pub(super) fn read(&self, after: u64, count: usize) -> Result<Vec<Bytes>, redb::Error> {
         self.with(|database| read(database, after, count))
     }
@@ -259,7 +259,7 @@ impl RecordQueue {
         Self(shared)
     }
 
-    /// Start of this spool.
+    /// Start time of this spool.
     pub(crate) fn epoch(&self) -> u64 {
         self.0.epoch
     }
@@ -275,17 +275,17 @@ impl RecordQueue {
         self.0.added.notified().await;
     }
 
-    /// The oldest records that control does not have yet, at most `count`, as they are stored.
+    /// The oldest records that control does not have yet, up to `count`, as they are stored.
     ///
     /// # Errors
-    /// When they cannot be read now.
+    /// Errors if they cannot be read now.
     pub(crate) fn oldest(&self, count: usize) -> Result<Vec<Bytes>, redb::Error> {
         let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
         let read = self.0.read(acknowledged, count);
         read.inspect_err(|error| tracing::error!(%error, "the usage spool cannot be read"))
     }
 
-    /// When the call ended whose record has waited longest, on disk or to get there.
+    /// When the call ended whose record has waited longest, on disk or on its way there.
     pub(crate) fn waiting_since(&self) -> Option<Millis> {
         let oldest = self.oldest(1).unwrap_or_default();
         let on_disk = oldest
@@ -299,19 +299,19 @@ impl RecordQueue {
         on_disk.or_else(|| (gathering != 0).then_some(Millis(gathering)))
     }
 
-    /// What keeps the disk from taking records; none when nothing does.
+    /// Why the disk accepts no records; `None` if it does.
     pub(crate) fn fault(&self) -> Option<String> {
         self.0.fault().clone()
     }
 
-    /// Gives up the oldest record that control does not have.
+    /// Drops the oldest record that control does not have.
     pub(crate) fn skip_one(&self) {
         let acknowledged = self.0.acknowledged.load(Ordering::Relaxed);
         self.acknowledge(acknowledged.saturating_add(1));
     }
 
-    /// Control has the records through this sequence. They leave the disk with the next commit; until
-    /// then a restart would send them again, and control knows them by their ids.
+    /// Control has the records through this sequence number. They leave the disk with the next commit; until then a
+    /// restart would send them again, and control knows them by their ids.
     pub(crate) fn acknowledge(&self, through: u64) {
         self.0.acknowledged.fetch_max(through, Ordering::Relaxed);
     }
@@ -324,8 +324,7 @@ fn open_database(path: &Path) -> Result<Database, redb::Error> {
     open_file(path)
 }
 
-/// Makes the file under another name first: one that was begun and not finished is no database, and the
-/// next start would refuse it.
+/// Creates the file under another name first: an unfinished file is not a database, and the next start would refuse it.
 fn create_database(path: &Path) -> Result<(), redb::Error> {
     let begun = path.with_extension("new");
     discard(&begun)?;
@@ -356,7 +355,7 @@ fn read(database: &Database, after: u64, count: usize) -> Result<Vec<Bytes>, red
         let (last, packed) = entry?;
         let packed = unpack_records(Bytes::copy_from_slice(packed.value()))
             .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
-        // Of a pack that control has a part of, the rest.
+        // Of a pack that control has in part, return the rest.
         let wanted = last.value().saturating_sub(after);
         let known = packed
             .len()
@@ -379,7 +378,7 @@ fn tickets(stored: &[u8]) -> HashSet<u64> {
         .collect()
 }
 
-/// The run of the system; 0 where it cannot be told.
+/// The boot of the system; 0 if it is unknown.
 fn boot() -> u64 {
     let id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
     let digits: String = id

@@ -1,4 +1,4 @@
-//! What a spool has after it was opened again.
+//! What a spool has after it was reopened.
 
 use std::{
     path::PathBuf,
@@ -283,7 +283,7 @@ async fn attempts_are_handed_in_whole_however_many_there_are() {
 #[test]
 fn a_file_that_was_begun_and_not_finished_is_made_anew() {
     let dir = Dir::new("begun");
-    // What a process that is killed here leaves: a length, and no mark of the store yet.
+    // What a process leaves that is killed here: a length, and no header of the store yet.
     let begun = dir.0.join("spool.new");
     std::fs::write(&begun, [0; 4096]).unwrap();
     assert!(dir.open().backlog.is_empty());

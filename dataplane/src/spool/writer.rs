@@ -1,6 +1,5 @@
-//! Moves records of ended calls from the journal to the shelf. One commit takes what has come since the
-//! last one, so that a sync to disk is shared by all calls of that moment. It sets the pace of reports as well: they
-//! follow commits.
+//! Moves records of ended calls from the journal to the record queue. One commit takes all records since the last one,
+//! so that all calls of that moment share a sync to disk. It also sets the pace of reports, which follow commits.
 
 use std::{
     convert::Infallible,
@@ -12,26 +11,26 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{EndedRecord, journal::Journal, number, record_queue::QueueStore};
 
-/// Records of one commit.
+/// Records in one commit.
 const COMMIT_RECORDS_MAX: usize = 4096;
-/// From one commit to the next: what a commit touches, its sync, and the report and the transaction that
-/// follow it cost far more than a record. Meanwhile records are in the journal, so only a power cut could
-/// tell the difference. What comes after a pause is committed at once.
+/// Time from one commit to the next. A commit's pages, its sync, the report and control's transaction cost far more
+/// than a record. Meanwhile records are in the journal, so only a power cut could lose them. After a pause, a record is
+/// committed at once.
 const GATHER: Duration = Duration::from_millis(100);
-/// The same while there are few records, which do not pay for a commit: each costs more than a millisecond of processor.
+/// The same while there are few records, which do not justify a commit: each costs more than a millisecond of CPU.
 pub(crate) const GATHER_FEW: Duration = Duration::from_millis(700);
 const FEW_RECORDS: usize = 256;
-/// With so many there is no more to save, and each that waits holds a page or so of the journal in memory.
+/// With this many, waiting saves nothing more, and each waiting record keeps about a page of the journal in memory.
 const ENOUGH_RECORDS: usize = 1024;
-/// How often new records are looked for meanwhile.
+/// Interval at which new records are looked for meanwhile.
 pub(crate) const LOOK: Duration = Duration::from_millis(50);
-/// Entries that leave the journal at once; calls that begin or end wait meanwhile.
+/// Entries that are removed from the journal at once; calls that begin or end wait meanwhile.
 const REMOVE_MAX: usize = 64;
-/// Between attempts to write to a disk that refuses: doubling from the first to the last.
+/// Backoff between attempts to write to a failing disk; doubles from the first value to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
-/// The writer thread's end.
+/// Handle to wait for the writer thread.
 #[derive(Debug)]
 pub(crate) struct SpoolWriter {
     closed: oneshot::Receiver<Infallible>,
@@ -41,7 +40,7 @@ impl SpoolWriter {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no more threads.
+    /// Errors if the system cannot start another thread.
     pub(super) fn start(
         shared: Arc<QueueStore>,
         journal: Arc<Journal>,
@@ -52,15 +51,15 @@ impl SpoolWriter {
             .name("spool".to_owned())
             .spawn(move || {
                 write_all(&shared, &journal, records);
-                // Dropping the sender is what tells that the files are closed.
+                // Dropping the sender signals that the files are closed.
                 drop((shared, journal));
                 drop(ended);
             })?;
         Ok(Self { closed })
     }
 
-    /// Waits until everything handed over is on disk. Every `Spool` must be gone by then; an answer
-    /// that was cut at the end of the drain may hold one a moment longer, so the wait is bounded.
+    /// Waits until all records are on disk. Every `Spool` must be dropped by then. A response that was cut at the end
+    /// of the drain may hold one a moment longer, so the wait is bounded.
     pub(crate) async fn close(self) {
         let patience = Duration::from_secs(2);
         if tokio::time::timeout(patience, self.closed).await.is_err() {
@@ -74,7 +73,7 @@ fn write_all(shared: &QueueStore, journal: &Journal, mut records: mpsc::Receiver
     let mut last: Option<Instant> = None;
     while records.blocking_recv_many(&mut batch, COMMIT_RECORDS_MAX) > 0 {
         shared.gathers(true);
-        // Once nobody can hand over any more, what is here is awaited.
+        // Once no sender is left, do not wait for more.
         while gathers(batch.len(), last.map(|last| last.elapsed())) && !records.is_closed() {
             std::thread::sleep(LOOK);
             let more = std::iter::from_fn(|| records.try_recv().ok());
@@ -84,14 +83,14 @@ fn write_all(shared: &QueueStore, journal: &Journal, mut records: mpsc::Receiver
         write_batch(shared, journal, &mut batch);
         shared.gathers(false);
     }
-    // What control has by now need not be sent again after a restart.
+    // What control has need not be sent again after a restart.
     write_batch(shared, journal, &mut batch);
     if let Err(error) = shared.close() {
         tracing::warn!(%error, "the usage spool was not closed in order");
     }
 }
 
-/// Whether so many records wait for more to come, so long after the last commit.
+/// Whether this many records wait for more, this long after the last commit.
 fn gathers(records: usize, since: Option<Duration>) -> bool {
     let pause = match records {
         ..FEW_RECORDS => GATHER_FEW,
@@ -101,8 +100,8 @@ fn gathers(records: usize, since: Option<Duration>) -> bool {
     since.is_some_and(|since| since < pause)
 }
 
-/// Shelves a batch, however long that takes: a full disk may get room again, and admission stops
-/// when the queue fills meanwhile. Control hears of records only after they have left the journal.
+/// Commits a batch, for as long as it takes: a full disk may get space again, and admission stops meanwhile if the
+/// queue fills up. Control gets records only after they have left the journal.
 fn write_batch(shared: &QueueStore, journal: &Journal, batch: &mut Vec<EndedRecord>) {
     let mut wait = RETRY_FIRST;
     let first = shared.next();

@@ -1,4 +1,4 @@
-//! Further client keys of accounts, with what each may spend and do by itself, and whom a presented key belongs to.
+//! Further client keys of accounts, with their own credit and windows, and the caller that a presented key belongs to.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use proxyxai_contract::{
 use super::{AccountState, CreditLease, RateLimitWindows, Snapshot, credit_lease::LeaseAskSender};
 use crate::decide::admit::{CallerScope, KeyRefusal, Refusal};
 
-/// A further client key with its money and its windows.
+/// A further client key with its credit and windows.
 #[derive(Debug)]
 pub(crate) struct FurtherKeyState {
     pub(crate) key: FurtherKey,
@@ -23,19 +23,19 @@ pub(crate) struct FurtherKeyState {
     pub(crate) windows: Arc<RateLimitWindows>,
 }
 
-/// Who presents a key.
+/// The caller that presents a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) account: Arc<AccountState>,
-    /// None for the account's first key.
+    /// `None` for the account's first key.
     pub(crate) key: Option<Arc<FurtherKeyState>>,
 }
 
 impl Caller {
-    /// Whether the key counts now.
+    /// Checks that the key is in force.
     ///
     /// # Errors
-    /// When it is switched off or has come to its end.
+    /// Errors if it is switched off or has expired.
     pub(super) fn in_force(&self, now: impl FnOnce() -> Millis) -> Result<(), Refusal> {
         let Some(FurtherKeyState { key, .. }) = self.key.as_deref() else {
             return Ok(());
@@ -50,7 +50,7 @@ impl Caller {
         }))
     }
 
-    /// The account with those above it, and its key.
+    /// The account with its ancestors, and its key.
     pub(crate) fn asker<'a>(&'a self, chain: &'a [&'a AccountConfig]) -> CallerScope<'a> {
         CallerScope {
             chain,
@@ -60,10 +60,10 @@ impl Caller {
 }
 
 impl Snapshot {
-    /// Whom a client key belongs to.
+    /// Returns the caller that a client key belongs to. Only further keys ask for the time.
     ///
     /// # Errors
-    /// When that is nobody, or the key does not count at this moment, which only further keys ask for.
+    /// Errors if the key is unknown or not in force.
     pub(crate) fn authenticate(
         &self,
         presented: &str,
@@ -74,7 +74,7 @@ impl Snapshot {
         caller.in_force(now).map(|()| caller)
     }
 
-    /// A further client key, as long as it is there.
+    /// Returns a further client key, if it still exists.
     pub(crate) fn further_key(
         &self,
         account: AccountId,
@@ -84,7 +84,7 @@ impl Snapshot {
         keys.iter().find(|state| state.key.id == id)
     }
 
-    /// The credit leases of all further client keys, with whose they are.
+    /// The credit leases of all further client keys, with their payers.
     pub(super) fn key_purses(&self) -> impl Iterator<Item = (PayerId, &Arc<CreditLease>)> {
         let keys = self.accounts.values().flat_map(|state| &state.keys);
         keys.map(|key| (key.credit.payer(), &key.credit))
@@ -99,7 +99,7 @@ impl Snapshot {
     }
 }
 
-/// Charges what a call costs, beside what is set aside, to a key as well as to its account.
+/// Charges a cost for which nothing was reserved to the key and its account.
 pub(crate) fn charge(account: &AccountState, key: Option<&FurtherKeyState>, cost: Money) {
     account.credit.charge(cost);
     if let Some(key) = key {
@@ -107,7 +107,7 @@ pub(crate) fn charge(account: &AccountState, key: Option<&FurtherKeyState>, cost
     }
 }
 
-/// The states of an account's further keys. Money and windows of those that were there before go on.
+/// The states of an account's further keys. Those that existed before keep their credit and windows.
 pub(super) fn states(
     account: AccountId,
     keys: &[FurtherKey],
@@ -122,7 +122,7 @@ pub(super) fn states(
         };
         let known = before.get(&key.id);
         if let Some(known) = known.filter(|known| known.key.credit_limit != key.credit_limit) {
-            // What is on lease was of the limit before.
+            // The credit on lease belonged to the former limit.
             known.credit.recall();
         }
         let credit_lease = known.map(|state| Arc::clone(&state.credit));
@@ -137,7 +137,7 @@ pub(super) fn states(
     keys.iter().map(state).collect()
 }
 
-/// All client keys. A further one never takes the place of an account's first.
+/// All client keys. A further key never replaces an account's first key.
 pub(super) fn by_hash<'a>(
     accounts: impl Iterator<Item = &'a Arc<AccountState>> + Clone,
 ) -> HashMap<KeyHash, Caller, FastHashState> {

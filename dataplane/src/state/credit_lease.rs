@@ -1,7 +1,7 @@
-//! An account's money as a data plane sees it, or what a further client key may spend: what control last posted, and
-//! the credit on lease here.
-//! A call holds the most it can cost before it begins and settles for what it did cost. Atomics,
-//! because every call of the account passes here; the lock is for what happens once a slice.
+//! The credit of an account, or of a further client key, on this data plane: what control last posted, and the credit
+//! on lease here. A call reserves the most it can cost before it begins, and settles its actual cost.
+//!
+//! It uses atomics, because every call of the account passes here; the lock is for what happens once per slice.
 
 mod figures;
 
@@ -26,12 +26,12 @@ use tokio::{
 pub(crate) use self::figures::{Figures, LeaseState};
 use crate::decide::lease_sizing::{self, Position};
 
-/// Purses that want to ask control for something. One is in it at most once.
+/// Queue of credit leases that have something to ask control. Each is in it at most once.
 pub(crate) type LeaseAskSender = mpsc::Sender<Arc<CreditLease>>;
 
-/// How long unused credit goes straight back after somebody else needed it.
+/// How long unused credit is returned at once after another node needed it.
 const RECALL: Duration = Duration::from_secs(2);
-/// Credit that nothing used for this long goes back.
+/// Credit that is unused for this long is returned.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
@@ -40,20 +40,20 @@ pub(crate) struct CreditLease {
     balance: AtomicI64,
     month_used: AtomicI64,
     unposted: AtomicI64,
-    /// The lease, less what is held and what is unposted.
+    /// The lease, minus what is held and what is unposted.
     free: AtomicI64,
     held: AtomicI64,
-    /// Calls under way that may cost more than they hold.
+    /// In-flight calls that may cost more than they hold.
     unbounded: AtomicI64,
-    /// What calls did cost beyond what they held.
+    /// What calls cost beyond what they held.
     exceeded: AtomicI64,
-    /// With less free than this, more is asked for.
+    /// With less free than this, more is requested.
     low: AtomicI64,
     recalled: AtomicBool,
-    /// Whether it is among the wishes, or being asked for.
+    /// Whether it is in the queue, or its request is in flight.
     asking: AtomicBool,
     ledger: Mutex<LeaseLedger>,
-    /// Credit may have become free, or control has answered.
+    /// Notified when credit may have become free, or control has answered.
     changed: Notify,
     ask_tx: LeaseAskSender,
 }
@@ -61,9 +61,9 @@ pub(crate) struct CreditLease {
 struct LeaseLedger {
     version: u64,
     amount: Money,
-    /// Given back, and not yet confirmed.
+    /// Returned, and not confirmed yet.
     gave: Money,
-    /// The version that it was given back on.
+    /// The lease version at which it was returned.
     gave_on: u64,
     slice: Money,
     asked: Instant,
@@ -74,23 +74,23 @@ struct LeaseLedger {
     answer: ControlReply,
 }
 
-/// What control last said.
+/// Control's last reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ControlReply {
-    /// What was needed has come.
+    /// It granted what was needed.
     Granted,
-    /// It has not.
+    /// It did not.
     Short {
         /// Why.
         shortage: LeaseShortage,
-        /// What other data planes have on lease.
+        /// Credit that other data planes have on lease.
         elsewhere: Money,
     },
     /// Control could not be asked.
     OutOfReach,
 }
 
-/// Credit set aside for one call. Dropped without being settled, it is free again.
+/// Credit reserved for one call. It is free again if it is dropped without being settled.
 pub(crate) struct CreditHold {
     credit_lease: Arc<CreditLease>,
     amount: Money,
@@ -104,10 +104,8 @@ pub(super) struct CreditWaiter<'a> {
     since: u64,
 }
 
-// === impl Purse ===
-
 impl CreditLease {
-    /// Nothing is known of it yet.
+    /// A lease of which nothing is known yet.
     pub(crate) fn new(payer: impl Into<PayerId>, wishes: LeaseAskSender) -> Self {
         Self {
             payer: payer.into(),
@@ -139,12 +137,12 @@ impl CreditLease {
         }
     }
 
-    /// Whose it is.
+    /// The payer it belongs to.
     pub(crate) const fn payer(&self) -> PayerId {
         self.payer
     }
 
-    /// Takes over posted figures.
+    /// Applies posted figures.
     pub(crate) fn post(&self, standing: &PostedBalance) {
         self.balance
             .store(standing.balance.nanos(), Ordering::Relaxed);
@@ -152,7 +150,7 @@ impl CreditLease {
             .store(standing.month_used.nanos(), Ordering::Relaxed);
     }
 
-    /// Credit for a call, if there is enough on lease.
+    /// Reserves credit for a call, if enough is on lease.
     pub(crate) fn try_reserve(self: &Arc<Self>, amount: Money) -> Option<CreditHold> {
         let nanos = amount.nanos();
         let enough = |free: i64| (free >= nanos).then(|| free.saturating_sub(nanos));
@@ -171,13 +169,13 @@ impl CreditLease {
         })
     }
 
-    /// A call of before the last restart has been charged here, and not yet at control.
+    /// Charges a call from before the last restart that control has not posted yet.
     pub(crate) fn charge(&self, cost: Money) {
         self.unposted.fetch_add(cost.nanos(), Ordering::Relaxed);
         self.free.fetch_sub(cost.nanos(), Ordering::Relaxed);
     }
 
-    /// Control has posted charges of this data plane, and says what the lease is after them.
+    /// Control has posted charges of this data plane and sends the lease that remains.
     pub(crate) fn posted(&self, cost: Money, lease: Option<&LeasedCredit>) {
         self.unposted.fetch_sub(cost.nanos(), Ordering::Relaxed);
         let change = {
@@ -187,20 +185,20 @@ impl CreditLease {
         self.add_free(cost.saturating_add(change));
     }
 
-    /// Control tells the lease by itself, at the beginning of a stream.
+    /// Control sends the lease by itself, at the beginning of a stream.
     pub(crate) fn leased(&self, lease: &LeasedCredit) {
         let change = self.ledger().take_over(lease);
         self.add_free(change);
     }
 
-    /// Somebody else needs the credit that is not used here.
+    /// Another node needs the credit that is unused here.
     pub(crate) fn recall(self: &Arc<Self>) {
         self.ledger().recalled = Some(Instant::now() + RECALL);
         self.recalled.store(true, Ordering::Relaxed);
         self.ask();
     }
 
-    /// Gives credit back that nothing has used for a while.
+    /// Returns credit that was unused for a while.
     pub(crate) fn return_idle(self: &Arc<Self>) {
         let idle = {
             let book = &mut *self.ledger();
@@ -219,7 +217,7 @@ impl CreditLease {
         }
     }
 
-    /// What to ask control for. Nobody else asks until [`answered`](Self::answered).
+    /// Returns what to ask control for. There is no further ask until [`answered`](Self::answered).
     pub(crate) fn next_ask(&self) -> Option<LeaseAsk> {
         let book = &mut *self.ledger();
         let recalled = book.recalled.is_some_and(|until| until > Instant::now());
@@ -228,8 +226,8 @@ impl CreditLease {
             self.recalled.store(false, Ordering::Relaxed);
         }
         if book.gave > Money::ZERO {
-            // Whether this was done is not known; on the same version it is done once. A report may have
-            // moved the lease since: on a newer version it would be done again.
+            // It is unknown whether control applied this; at the same version it is applied once. A report may have
+            // moved the lease since: at a newer version it would be applied again.
             let mut ask = self.lease_ask(book, book.gave.negated(), Money::ZERO);
             ask.version = book.gave_on;
             return Some(ask);
@@ -270,7 +268,7 @@ impl CreditLease {
         }
     }
 
-    /// Takes in what control made of the last ask; none when it could not be asked.
+    /// Applies control's reply to the last ask; `None` if control could not be asked.
     pub(crate) fn answered(self: &Arc<Self>, answer: Option<&LeaseAnswer>) {
         let again = {
             let book = &mut *self.ledger();
@@ -283,7 +281,7 @@ impl CreditLease {
             };
             let change = book.take_over(&answer.lease);
             if change < book.slice {
-                // Control had less: asking for that much with each call would help nobody.
+                // Control had less, so asking for that much with each call would be useless.
                 book.slice = change.max(Money::ZERO);
                 self.low.store(book.slice.nanos() / 4, Ordering::Relaxed);
             }
@@ -305,22 +303,22 @@ impl CreditLease {
         }
     }
 
-    /// Nothing is to be asked after all.
+    /// There is nothing to ask after all.
     pub(crate) fn not_asked(&self) {
         self.asking.store(false, Ordering::Release);
     }
 
-    /// Puts the credit lease among the wishes, unless it is there.
+    /// Puts the credit lease into the queue, unless it is there.
     pub(super) fn ask(self: &Arc<Self>) {
         if !self.asking.swap(true, Ordering::Acquire)
             && self.ask_tx.try_send(Arc::clone(self)).is_err()
         {
-            // A full queue is worked off within milliseconds; whoever waits asks again.
+            // A full queue is emptied within milliseconds; a waiting call asks again.
             self.not_asked();
         }
     }
 
-    /// The same for a call that waits, which leaves control alone for a while after it had nothing.
+    /// The same for a waiting call, which pauses for a while after control had nothing.
     pub(super) fn ask_again(self: &Arc<Self>, pause: Duration) {
         let wait = {
             let book = self.ledger();
@@ -352,7 +350,7 @@ impl CreditLease {
         Money::from_nanos(self.balance.load(Ordering::Relaxed)).saturating_sub(self.unposted())
     }
 
-    /// What this month has cost so far.
+    /// The cost of this month so far.
     pub(crate) fn month_used(&self) -> Money {
         Money::from_nanos(self.month_used.load(Ordering::Relaxed)).saturating_add(self.unposted())
     }
@@ -368,7 +366,7 @@ impl CreditLease {
         !self.has_lease() && none(&self.held) && none(&self.unposted)
     }
 
-    /// What calls under way hold.
+    /// What in-flight calls hold.
     pub(crate) fn held(&self) -> Money {
         Money::from_nanos(self.held.load(Ordering::Relaxed))
     }
@@ -383,7 +381,7 @@ impl CreditLease {
     }
 
     fn ledger(&self) -> MutexGuard<'_, LeaseLedger> {
-        // No code under the lock leaves the book half-written.
+        // No code under the lock leaves the ledger half-written.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -395,7 +393,7 @@ fn drop_asking(credit_lease: &CreditLease) {
 
 impl fmt::Debug for CreditLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Purse")
+        f.debug_struct("CreditLease")
             .field("payer", &self.payer)
             .field("free", &self.free)
             .field("held", &self.held)
@@ -404,10 +402,8 @@ impl fmt::Debug for CreditLease {
     }
 }
 
-// === impl Book ===
-
 impl LeaseLedger {
-    /// Takes over a newer state of the lease and returns by how much it differs.
+    /// Applies a newer state of the lease and returns by how much it differs.
     fn take_over(&mut self, lease: &LeasedCredit) -> Money {
         if lease.version <= self.version {
             return Money::ZERO;
@@ -418,10 +414,8 @@ impl LeaseLedger {
     }
 }
 
-// === impl Hold ===
-
 impl CreditHold {
-    /// The call has ended and cost this much, which may be more than was held.
+    /// Settles the hold with the actual cost, which may be more than was held.
     pub(crate) fn settle(mut self, cost: Money) {
         let exceeded = cost.saturating_sub(self.amount);
         if exceeded > Money::ZERO {
@@ -435,12 +429,12 @@ impl CreditHold {
         self.release(cost);
     }
 
-    /// What is set aside.
+    /// The reserved amount.
     pub(crate) const fn amount(&self) -> Money {
         self.amount
     }
 
-    /// The call may cost more than it holds, and nobody knows how much.
+    /// The call may cost more than it holds, by an unknown amount.
     pub(crate) fn may_exceed(&mut self) {
         self.unbounded = true;
         self.credit_lease.unbounded.fetch_add(1, Ordering::Relaxed);
@@ -477,10 +471,8 @@ impl fmt::Debug for CreditHold {
     }
 }
 
-// === impl Waiting ===
-
 impl CreditWaiter<'_> {
-    /// What control has answered since this was last asked, or since the call began to wait.
+    /// Control's reply since this was last called, or since the call began to wait.
     pub(super) fn answer(&mut self) -> Option<ControlReply> {
         let book = self.credit_lease.ledger();
         (std::mem::replace(&mut self.since, book.answers) != book.answers).then_some(book.answer)

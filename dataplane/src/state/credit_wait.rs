@@ -1,5 +1,5 @@
-//! Setting credit aside for a call: from the lease at once, else by waiting for control's word, within
-//! bounds. Control itself is asked by the link.
+//! Reserves credit for a call: from the lease at once, or by waiting for control, within bounds. The link does the
+//! asking.
 
 use std::{
     sync::{
@@ -14,31 +14,29 @@ use tokio::time::Instant;
 
 use super::credit_lease::{ControlReply, CreditHold, CreditLease};
 
-/// A call that waits for others of its account asks control this often whether credit came back.
+/// Interval at which a call that waits for other calls of its account asks control whether credit came back.
 const LOOK: Duration = Duration::from_millis(25);
-/// An answer may have been under way while credit came back, so one that leaves no hope is not enough.
+/// A reply may have been in flight while credit came back, so one hopeless reply is not enough.
 const HOPELESS: u32 = 2;
-/// Without an answer from control for this long, it counts as out of reach.
+/// Without a reply for this long, control counts as unreachable.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Why a call gets no credit.
+/// Why credit could not be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CreditError {
     /// The account does not have it.
     Short(LeaseShortage),
-    /// Control would have to be asked, and cannot be.
+    /// Control would have to be asked and is unreachable.
     OutOfReach,
 }
 
-/// When control was last heard of, which is how long leases can be relied on.
+/// When control last replied, which decides how long leases can be relied on.
 #[derive(Debug)]
 pub(crate) struct ControlContact {
     start: Instant,
     heard_ms: AtomicU64,
     lease_ms: AtomicU64,
 }
-
-// === impl Reach ===
 
 impl ControlContact {
     pub(super) fn new() -> Self {
@@ -50,7 +48,7 @@ impl ControlContact {
         }
     }
 
-    /// Control answered something that was asked at that moment.
+    /// Control has answered a request that was made at `asked`.
     pub(crate) fn heard(&self, asked: Instant, lease_ms: u64) {
         let at = asked.saturating_duration_since(self.start);
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
@@ -58,7 +56,7 @@ impl ControlContact {
         self.lease_ms.store(lease_ms, Ordering::Relaxed);
     }
 
-    /// How long control has not been heard of.
+    /// Time since control last replied.
     pub(crate) fn silence(&self) -> Duration {
         let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(heard)
@@ -71,16 +69,16 @@ impl ControlContact {
             < self.lease_ms.load(Ordering::Relaxed)
     }
 
-    /// How long leases last without a word.
+    /// How long leases last without a reply.
     pub(crate) fn lease_ms(&self) -> u64 {
         self.lease_ms.load(Ordering::Relaxed)
     }
 }
 
-/// Sets credit aside.
+/// Reserves credit.
 ///
 /// # Errors
-/// When the account does not have it, or not within `patience`; when control is out of reach.
+/// Errors if the account does not have it, or not within `patience`, or if control is unreachable.
 pub(crate) async fn reserve(
     credit_lease: &Arc<CreditLease>,
     reach: &ControlContact,
@@ -104,7 +102,7 @@ async fn wait(
     let begun = Instant::now();
     let mut waiting = credit_lease.wait(need);
     let mut hopeless = 0;
-    // What control last said; patience that ends between two answers ends with it.
+    // Control's last reply, which is the result if `patience` ends between two replies.
     let mut said = None;
     loop {
         let mut news = std::pin::pin!(credit_lease.changed());
@@ -127,13 +125,13 @@ async fn wait(
                 }
             }
             Some(ControlReply::OutOfReach) => return Err(CreditError::OutOfReach),
-            // What came may have gone to another call already; then it is asked for again.
+            // Another call may have taken what was granted; then it is requested again.
             Some(ControlReply::Granted) => said = Some(said.unwrap_or(LeaseShortage::Balance)),
             None => {}
         }
         match said {
             Some(shortage) if begun.elapsed() >= patience => {
-                // What was just granted has come.
+                // The credit that was just granted is there.
                 return credit_lease
                     .try_reserve(need)
                     .ok_or(CreditError::Short(shortage));

@@ -1,5 +1,5 @@
-//! Calls that wait until a key of a level is free. Customers take turns, and so do the accounts of one: who has a
-//! thousand calls here is served as often as who has one. Only those that wait touch the lock.
+//! Calls that wait until a key of a level is free. Customers take turns, and so do the accounts of a customer: one with
+//! a thousand calls here is served as often as one with a single call. Only waiting calls take the lock.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::AccountState;
 
-/// Calls that may wait for a key of a level at the same moment.
+/// Calls that may wait for a key of a level at once.
 const WAITING_MAX: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct FairQueue {
     lines: Mutex<QueueState>,
 }
 
-/// Who waits, in the order they came, and whose turn was when.
+/// Waiting calls in order of arrival, and when each had its turn.
 #[derive(Debug, Default)]
 struct QueueState {
     waiters: Vec<Waiter>,
@@ -44,13 +44,13 @@ struct Waiter {
 struct QueueTicket<'a> {
     queue: &'a FairQueue,
     account: &'a AccountState,
-    /// None when there was none to be had.
+    /// `None` if the queue was full.
     line: Option<(u64, oneshot::Receiver<()>)>,
 }
 
 impl FairQueue {
-    /// Waits until there is something to be had, for so long at most; not at all when it is there by now. False when
-    /// too many wait already, in all or of this account.
+    /// Waits up to `patience` until a key is free, and not at all if one is free by now. Returns `false` if too many
+    /// calls wait already, in all or of this account.
     pub(super) async fn wait(
         &self,
         account: &AccountState,
@@ -61,7 +61,7 @@ impl FairQueue {
         let Some((_, woken)) = &mut place.line else {
             return false;
         };
-        // What was freed before the place was taken woke somebody else, or nobody.
+        // What was freed before the place was taken has woken another call, or none.
         if is_full() {
             let woken = tokio::time::timeout(patience, woken).await;
             if woken.is_ok() {
@@ -71,12 +71,12 @@ impl FairQueue {
         true
     }
 
-    /// Something is to be had.
+    /// A key is free.
     pub(super) fn freed(&self) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
-        // Whoever has left meanwhile does not need it.
+        // Skip calls that have left meanwhile.
         while let Some(waiter) = self.lines().next() {
             if waiter.wake.send(()).is_ok() {
                 return;
@@ -101,7 +101,7 @@ impl FairQueue {
     }
 
     fn lines(&self) -> MutexGuard<'_, QueueState> {
-        // Whoever is in a line is there as a whole.
+        // A call is always in its line completely, or not at all.
         let lines = self.lines.lock();
         lines.unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,7 +119,7 @@ impl QueueState {
         self.count
     }
 
-    /// The first of the account that has waited longest for a turn, of the customer that has.
+    /// Picks the customer that has waited longest for a turn, then its account that has, and that account's first call.
     fn next(&mut self) -> Option<Waiter> {
         let turn = |id| self.turns.get(&id).copied().unwrap_or_default();
         let waiters = self.waiters.iter().enumerate();

@@ -1,5 +1,5 @@
-//! The moving health of one key, shared by all calls. What a failure means is decided in
-//! `decide::health`; here it is kept, so that the common case costs two atomic reads.
+//! The current health of one key, shared by all calls. What a failure means is decided in `decide::health`. This module
+//! stores it, so that the common case costs two atomic reads.
 
 mod memory;
 
@@ -24,36 +24,36 @@ use crate::{
     formats::error_classifier::FaultVerdict,
 };
 
-/// Refusals this recent count towards a storm.
+/// Refusals within this time count towards a storm.
 const STORM_WINDOW_MS: i64 = 60_000;
-/// So long others wait for the first verdict on a fresh key, milliseconds.
+/// How long other calls wait for the first result of a fresh key, in milliseconds.
 pub(crate) const PROBATION_MS: i64 = 250;
-/// A key is not inquired about more often than this, milliseconds.
+/// Least time between two checks of a key, in milliseconds.
 const INQUIRY_MS: i64 = 5000;
 
-/// Health of one key, and of the key for single models.
+/// Health of one key, as a whole and for single models.
 #[derive(Debug)]
 pub(crate) struct KeyHealth {
-    /// Until when the key as a whole is not to be asked; `i64::MAX` for disabled.
+    /// Until when the key as a whole is out of rotation; `i64::MAX` for disabled.
     closed_until: AtomicI64,
-    /// Models that sleep on this key.
+    /// Number of models for which the key sleeps.
     pairs_asleep: AtomicUsize,
-    /// Accounts for which it rests.
+    /// Number of accounts for which it rests.
     blamed: AtomicUsize,
     served: Served,
-    /// When it was last inquired about, milliseconds.
+    /// When it was last checked, in milliseconds.
     inquired_at: AtomicI64,
     /// Whether it has answered since it was loaded or woken. Until then it gets one call at a time.
     proven: AtomicBool,
     probing: AtomicBool,
-    /// When that call was begun, milliseconds.
+    /// When that call began, in milliseconds.
     probed_at: AtomicI64,
-    /// When it was last asked after a sleep, milliseconds; 0 for a key that never slept.
+    /// When it was last asked after a sleep, in milliseconds; 0 for a key that never slept.
     back_at: AtomicI64,
     inner: Mutex<HealthRecord>,
 }
 
-/// What a call of an account wants a key for.
+/// What a call needs a key for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyQuery<'w> {
     pub(crate) model: &'w str,
@@ -74,10 +74,10 @@ pub(crate) struct KeyFailure<'t> {
     pub(crate) storm: bool,
 }
 
-/// How a key rests, for deciding how long to wait and what to tell the client.
+/// How a key rests, to decide how long to wait and what to report to the client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyDowntime {
-    /// When it may be asked again; none when it is usable or disabled.
+    /// When it may be asked again; `None` if it is usable or disabled.
     pub(crate) until: Option<Millis>,
     /// Refused by its provider, or disabled.
     pub(crate) refused: bool,
@@ -118,22 +118,23 @@ impl KeyHealth {
         pair.is_none_or(|pair| pair.is_usable(now)) && inner.blames.of(want.account).is_usable(now)
     }
 
-    /// Whether it has ever answered, as far as is known here.
+    /// Whether it has ever answered, as far as this data plane knows.
     pub(crate) fn has_served(&self) -> bool {
         self.served.anybody()
     }
 
-    /// Whether it answers others than this account.
+    /// Whether it has lately answered accounts other than this one.
     pub(crate) fn serves_others(&self, than: AccountId, now: Millis) -> bool {
         self.served.others(than, now)
     }
 
-    /// It has done what a call of this account asked for.
+    /// It has answered a call of this account.
     pub(crate) fn serve(&self, account: AccountId, now: Millis) {
         self.served.note(account, now);
     }
 
-    /// Whether it takes a full share again; with `random` from 0 to 999, as often as its share is grown.
+    /// Whether it may get this call: always if it has its full share again, else as often as its share has grown.
+    /// `random` is from 0 to 999.
     pub(crate) fn is_trusted(&self, now: Millis, random: impl FnOnce() -> u32) -> bool {
         let back = self.back_at.load(Ordering::Relaxed);
         back == 0 || {
@@ -142,21 +143,21 @@ impl KeyHealth {
         }
     }
 
-    /// Whether somebody else is just finding out whether it works.
+    /// Whether another call is probing it.
     pub(crate) fn is_probing(&self) -> bool {
         !self.proven.load(Ordering::Relaxed) && self.probing.load(Ordering::Relaxed)
     }
 
-    /// Whether its very first call was begun a short while ago. A key that only slept is not waited
-    /// for: the others go on in turn without it.
+    /// Whether its very first call began a short while ago. A key that only slept is not waited for: calls go to the
+    /// others meanwhile.
     pub(crate) fn is_on_trial(&self, now: Millis) -> bool {
         self.is_probing()
             && self.closed_until.load(Ordering::Relaxed) == 0
             && now.since(Millis(self.probed_at.load(Ordering::Relaxed))) < PROBATION_MS
     }
 
-    /// A call is about to ask it; if it has not proved itself, others wait for the outcome. False when
-    /// somebody else has just begun to find out whether it works for this model again.
+    /// A call is about to ask it; while it is unproven, other calls wait for the result. Returns `false` if another
+    /// call has just begun to probe it for this model.
     pub(crate) fn begin_probe(&self, model: &str, now: Millis) -> bool {
         if self.pairs_asleep.load(Ordering::Relaxed) > 0
             && let Some(pair) = self.lock().pairs.get_mut(model)
@@ -177,17 +178,17 @@ impl KeyHealth {
         true
     }
 
-    /// Ends a probe however its attempt ends, also when its client went away in the middle.
+    /// Ends a probe however its attempt ends, also when its client leaves.
     pub(crate) fn probe(&self) -> ProbeGuard<'_> {
         ProbeGuard(self)
     }
 
-    /// It answered. Returns what the others should know.
+    /// It answered. Returns the report for other data planes.
     pub(crate) fn succeed(&self, key: KeyId, want: KeyQuery<'_>) -> Option<KeyHealthReport> {
         let KeyQuery { model, account, .. } = want;
         let asleep = self.pairs_asleep.load(Ordering::Relaxed) > 0
             || self.blamed.load(Ordering::Relaxed) > 0;
-        // Nearly always. A write would take the key from the other processors each time.
+        // Nearly always. A write would invalidate the cache line of other CPUs each time.
         if self.proven.load(Ordering::Relaxed) && !asleep {
             return None;
         }
@@ -216,7 +217,7 @@ impl KeyHealth {
         }
     }
 
-    /// It failed. Returns what the others should know.
+    /// It failed. Returns the report for other data planes.
     pub(crate) fn fail(
         &self,
         key: KeyId,
@@ -251,8 +252,7 @@ impl KeyHealth {
         })
     }
 
-    /// Its refusal was part of a storm: it sleeps like after a failure instead. Returns what the others
-    /// should know.
+    /// Its refusal was part of a storm, so it sleeps as after a failure. Returns the report for other data planes.
     pub(crate) fn calm(&self, key: KeyId, now: Millis) -> Option<KeyHealthReport> {
         let mut inner = self.lock();
         let HealthState::Quarantined { .. } = inner.whole.state() else {
@@ -269,7 +269,7 @@ impl KeyHealth {
         })
     }
 
-    /// An answer of it to this account of a customer broke off after it had begun.
+    /// Its response to this account of a customer broke off.
     pub(crate) fn broke_off(&self, whose: (AccountId, AccountId), now: Millis) {
         let mut inner = self.lock();
         if inner.blames.add(whose, now) {
@@ -279,7 +279,7 @@ impl KeyHealth {
         self.mirror(&inner);
     }
 
-    /// Whether somebody may find out now whether it is accepted; nobody else does until a while later.
+    /// Whether to start a key check now; if so, no other starts for a while.
     pub(crate) fn may_inquire(&self, now: Millis) -> bool {
         let last = self.inquired_at.load(Ordering::Relaxed);
         let due = last == 0 || now.since(Millis(last)) >= INQUIRY_MS;
@@ -290,7 +290,7 @@ impl KeyHealth {
             .is_ok()
     }
 
-    /// While that is found out, calls go to other keys, or wait a moment for the verdict.
+    /// During the check, calls go to other keys, or wait a moment for the result.
     pub(crate) fn begin_inquiry(&self, now: Millis) -> ProbeGuard<'_> {
         self.proven.store(false, Ordering::Relaxed);
         self.probed_at.store(now.0, Ordering::Relaxed);
@@ -306,7 +306,7 @@ impl KeyHealth {
         self.mirror(&inner);
     }
 
-    /// Takes over what another data plane learnt.
+    /// Applies what another data plane learnt.
     pub(crate) fn apply_report(&self, health: KeyHealthReport, now: Millis) {
         let KeyHealthReport {
             key: _,
@@ -337,7 +337,7 @@ impl KeyHealth {
         self.mirror(&inner);
     }
 
-    /// Forgets every failure.
+    /// Clears all failures.
     pub(crate) fn wake(&self) {
         let mut inner = self.lock();
         *inner = HealthRecord::default();
@@ -375,7 +375,7 @@ impl KeyHealth {
         }
     }
 
-    /// How it stands, and until when each of its models sleeps.
+    /// Its state as a whole, and those of its sleeping models.
     pub(crate) fn standing(&self) -> (HealthState, Vec<HealthState>) {
         let inner = self.lock();
         let pairs = inner.pairs.values().map(|pair| pair.backoff.state());
@@ -389,7 +389,7 @@ impl KeyHealth {
             .is_some_and(|at| now.since(at) < STORM_WINDOW_MS)
     }
 
-    /// Brings the atomics in line; called with the lock held.
+    /// Updates the atomics from the record; called with the lock held.
     fn mirror(&self, inner: &HealthRecord) {
         let until = match inner.whole.state() {
             HealthState::Ready => 0,
@@ -403,12 +403,12 @@ impl KeyHealth {
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthRecord> {
-        // A panic while it was held leaves a state that is still one.
+        // A panic under the lock leaves the state consistent.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An attempt under way.
+/// An attempt in flight.
 #[derive(Debug)]
 pub(crate) struct ProbeGuard<'a>(&'a KeyHealth);
 

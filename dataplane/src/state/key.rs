@@ -1,4 +1,4 @@
-//! An upstream key ready for use: its header values are built once, and its health moves.
+//! An upstream key ready for use: its header values are built once, and its health is kept over configuration changes.
 
 use std::sync::Arc;
 
@@ -8,25 +8,25 @@ use proxyxai_contract::{provider::ProviderType, snapshot::UpstreamKey};
 use super::{health::KeyHealth, listed_models::ListedModels, load::Load, pool::PickQuery};
 use crate::formats::secret_mask::SecretMask;
 
-/// Hosts whose dialect is known whatever the key's configuration says.
+/// Hosts whose dialect is known regardless of the key's configuration.
 const ANTHROPIC: &str = "api.anthropic.com";
 const OPENAI: &str = "api.openai.com";
 
 /// The dialect that a call needs a key for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum DialectNeed {
-    /// Its model leads to keys that have it.
+    /// Any: its model already leads to keys with the right dialect.
     #[default]
     Any,
-    /// One that does not speak Anthropic alone.
+    /// A key that does not speak only Anthropic.
     OpenAi,
-    /// One that speaks Anthropic for sure.
+    /// A key that surely speaks Anthropic.
     Anthropic,
-    /// One that nothing is known against: another node, or a provider with both dialects.
+    /// A key that may speak Anthropic: another node, or a provider with both dialects.
     PerhapsAnthropic,
 }
 
-/// A key with what every attempt needs of it.
+/// An upstream key with what every attempt needs of it.
 #[derive(Debug)]
 pub(crate) struct KeyState {
     pub(crate) key: UpstreamKey,
@@ -37,13 +37,13 @@ pub(crate) struct KeyState {
     pub(crate) bearer: HeaderValue,
     /// The secret alone.
     pub(crate) bare: HeaderValue,
-    /// Finds it in what the provider says.
+    /// Finds the secret in what the provider sends.
     pub(crate) mask: SecretMask,
     /// `Host` of its provider.
     pub(crate) host: HeaderValue,
 }
 
-/// What of a key outlives a change of the configuration.
+/// The parts of a key that survive a change of the configuration.
 #[derive(Debug)]
 pub(super) struct Lasting {
     pub(super) health: Arc<KeyHealth>,
@@ -52,7 +52,7 @@ pub(super) struct Lasting {
 }
 
 impl KeyState {
-    /// None for a secret that cannot be a header value, which control does not let in.
+    /// Returns `None` if the secret is not a valid header value, which control does not accept.
     pub(super) fn new(
         key: UpstreamKey,
         Lasting {
@@ -64,7 +64,7 @@ impl KeyState {
         let secret = key.secret.expose();
         let mut bearer = HeaderValue::from_str(&format!("Bearer {secret}")).ok()?;
         let mut bare = HeaderValue::from_str(secret).ok()?;
-        // Marked so that no layer shows them in debug output.
+        // Marked sensitive, so that debug output does not show them.
         bearer.set_sensitive(true);
         bare.set_sensitive(true);
         let mask = SecretMask::new(secret);
@@ -90,12 +90,12 @@ impl KeyState {
             && self.health.is_usable(ask.query, ask.now)
     }
 
-    /// Whether it is a key for such a call at all: one of its models, in a dialect of its provider.
+    /// Whether the key serves such a call: it has the model, and its provider speaks the dialect.
     pub(crate) fn serves(&self, dialect: DialectNeed, model: &str) -> bool {
         self.speaks(dialect) && self.key.config.serves(model)
     }
 
-    /// Whether its provider may be asked in this dialect.
+    /// Whether its provider speaks this dialect.
     pub(crate) fn speaks(&self, dialect: DialectNeed) -> bool {
         let host = || self.key.provider.host();
         let anthropic = match (self.key.config.provider_type, dialect) {

@@ -1,4 +1,4 @@
-//! What a key's provider lists, and when it may be asked again. It outlives changes of the configuration.
+//! The models that a key's provider lists, and when to fetch the list again. They survive changes of the configuration.
 
 use std::{
     collections::BTreeSet,
@@ -11,9 +11,9 @@ use std::{
 use arc_swap::ArcSwapOption;
 use proxyxai_contract::clock::Millis;
 
-/// A list is kept for so long.
+/// How long a list is kept.
 const KEPT_MS: i64 = 3_600_000;
-/// Who did not answer with a list is asked again after so long.
+/// How soon a failed request for a list is repeated.
 const AGAIN_MS: i64 = 60_000;
 
 /// Models that a key's provider has said it has.
@@ -26,12 +26,12 @@ pub(crate) struct ListedModels {
 }
 
 impl ListedModels {
-    /// The latest list; none when there has been none.
+    /// The latest list, if there was one.
     pub(crate) fn listed(&self) -> Option<Arc<BTreeSet<String>>> {
         self.listed.load_full()
     }
 
-    /// Whether the caller has to ask now. Of several one has.
+    /// Whether the caller has to fetch the list now. Returns `true` to only one of several callers.
     pub(crate) fn begin(&self, now: Millis) -> bool {
         let due = self.due.load(Ordering::Relaxed);
         let begins = now.0 >= due && {
@@ -45,7 +45,7 @@ impl ListedModels {
         begins
     }
 
-    /// Takes the answer. Without one the list before stays.
+    /// Stores the list. `None` keeps the list from before.
     pub(crate) fn end(&self, listed: Option<BTreeSet<String>>, now: Millis) {
         if let Some(listed) = listed {
             self.listed.store(Some(Arc::new(listed)));
@@ -55,7 +55,7 @@ impl ListedModels {
         self.asking.store(false, Ordering::Relaxed);
     }
 
-    /// Whether an answer is under way.
+    /// Whether a request is in flight.
     pub(crate) fn is_asked(&self) -> bool {
         self.asking.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What a key has to do and how fast it is at it; outlives a change of its settings.
+//! A key's load: its in-flight calls and its latency. It survives a change of the key's settings.
 
 use std::{
     num::NonZeroU32,
@@ -17,24 +17,24 @@ use crate::decide::peak_ewma::PeakEwma;
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     under_way: AtomicU32,
-    /// What it has earned and not yet spent, where keys are weighted.
+    /// What it has earned and not spent, where keys are weighted.
     credit: AtomicI64,
-    /// Locked only where the fastest key is looked for.
+    /// Locked only where the fastest key is selected.
     pace: Mutex<PeakEwma>,
 }
 
 impl Load {
-    /// Calls under way.
+    /// Number of in-flight calls.
     pub(crate) fn under_way(&self) -> u32 {
         self.under_way.load(Ordering::Relaxed)
     }
 
-    /// Whether it may not get another call.
+    /// Whether it is at its cap.
     pub(crate) fn is_full(&self, cap: Option<NonZeroU32>) -> bool {
         cap.is_some_and(|cap| self.under_way() >= cap.get())
     }
 
-    /// Counts one more call, unless it is full.
+    /// Counts one more call, unless it is at its cap.
     pub(super) fn enter(&self, cap: Option<NonZeroU32>) -> bool {
         let Some(cap) = cap else {
             self.under_way.fetch_add(1, Ordering::Relaxed);
@@ -47,23 +47,23 @@ impl Load {
         entered.is_ok()
     }
 
-    /// One call less.
+    /// Counts one call less.
     pub(super) fn leave(&self) {
         self.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Adds to its credit and tells what it is then.
+    /// Adds to its credit and returns the result.
     pub(super) fn earn(&self, amount: i64) -> i64 {
         self.credit.fetch_add(amount, Ordering::Relaxed) + amount
     }
 
-    /// The first byte of an answer came after this long.
+    /// The first byte of a response arrived after this time.
     pub(crate) fn answered(&self, first_byte: Duration, now: Millis) {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         *pace = pace.observe(first_byte, now);
     }
 
-    /// What one more call would cost, for comparing keys.
+    /// The cost of one more call, to compare keys.
     pub(super) fn cost(&self, now: Millis) -> f64 {
         let pace = *self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         pace.cost(self.under_way(), now)

@@ -1,5 +1,5 @@
-//! The configuration in use: one immutable snapshot at a time, and the moving parts (health, credit leases,
-//! turns) that outlive it. A request takes the snapshot once and keeps it to its end.
+//! The configuration in use: one immutable snapshot at a time, and the mutable state (health, credit leases, turns)
+//! that outlives it. A call takes the snapshot once and keeps it to its end.
 
 mod client_keys;
 mod credit_lease;
@@ -45,12 +45,12 @@ pub(crate) use pool::{KeyPermit, KeyPool, PickQuery};
 use retired_leases::RetiredLeases;
 pub(crate) use windows::{ASK_QUEUE_MAX, RateLimitWindows, WindowReservation};
 
-/// Accounts that may want credit at the same moment; further ones ask again a little later.
+/// Credit leases that may wait to ask control at once; others ask again a little later.
 const WISHES_MAX: usize = 4096;
-/// Ancestors are followed this far; a deeper tree is a loop in the data.
+/// Depth to which ancestors are followed; a deeper tree is a loop in the data.
 const DEPTH_MAX: usize = 64;
 
-/// An account with its money, its windows and its shares.
+/// An account with its credit, windows and shares.
 #[derive(Debug)]
 pub(crate) struct AccountState {
     pub(crate) account: AccountConfig,
@@ -66,7 +66,7 @@ pub(crate) struct AccountState {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) revision: Revision,
-    /// Since when it is in use.
+    /// When it came into use.
     pub(crate) since: Millis,
     pub(crate) settings: ProxySettings,
     pub(crate) prices: Arc<PriceTable>,
@@ -104,12 +104,12 @@ impl Snapshot {
         self.accounts.values().map(|state| &state.credit)
     }
 
-    /// A key, if it can be used at all.
+    /// Returns a key, if it is usable at all.
     pub(crate) fn key(&self, id: KeyId) -> Option<&Arc<KeyState>> {
         self.keys.get(&id)
     }
 
-    /// An account, as long as it is there.
+    /// Returns an account, if it exists.
     pub(crate) fn account(&self, id: AccountId) -> Option<&Arc<AccountState>> {
         self.accounts.get(&id)
     }
@@ -134,8 +134,8 @@ pub(crate) struct RuntimeState {
 }
 
 impl RuntimeState {
-    /// Nothing is known yet, save for what was charged before this start and is not posted. Purses that
-    /// want more credit come out at the other end.
+    /// Starts with nothing but the charges from before this start that are not posted. Credit leases that want more
+    /// credit arrive at the receiver.
     pub(crate) fn new(
         clock: Clock,
         backlog: &[UsageRecord],
@@ -162,22 +162,22 @@ impl RuntimeState {
         (live, wanting)
     }
 
-    /// Where its time comes from.
+    /// The source of time.
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Whose the objects of providers are.
+    /// Index of the owners of providers' objects.
     pub(crate) const fn objects(&self) -> &ObjectIndex {
         &self.objects
     }
 
-    /// When control was last heard of.
+    /// When control last replied.
     pub(crate) const fn reach(&self) -> &ControlContact {
         &self.reach
     }
 
-    /// The snapshot in use; none before the first update.
+    /// The snapshot in use; `None` before the first update.
     pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.current.load_full()
     }
@@ -200,7 +200,7 @@ impl RuntimeState {
             recalls,
         } = update;
         let base = before.as_deref().filter(|_| !full);
-        // Without a first full state there is nothing that changes could apply to.
+        // Without a first full state there is nothing to apply changes to.
         let settings = settings.or_else(|| before.as_ref().map(|old| old.settings.clone()))?;
         let changed = full
             || base.is_none_or(|old| old.revision != revision)
@@ -234,7 +234,7 @@ impl RuntimeState {
         self.apply_standings(&standings);
         self.apply_healths(healths);
         for lease in &leases {
-            // The account of one that is not known was deleted while this data plane was away.
+            // An unknown account was deleted while this data plane was away.
             let credit_lease = self.credit_lease(lease.payer);
             let credit_lease = credit_lease
                 .unwrap_or_else(|| self.leaving.credit_lease(lease.payer, &self.ask_tx));
@@ -249,8 +249,8 @@ impl RuntimeState {
         Some(revision)
     }
 
-    /// Before any call can see the credit leases of a snapshot: what is on lease was spent up to here already. Those of accounts
-    /// that are not in it any more are kept until their leases have gone back.
+    /// Runs before any call can see the snapshot's credit leases, because part of what is on lease was spent already.
+    /// Leases of deleted accounts are kept until they are returned.
     fn keep_purses(&self, before: Option<&Snapshot>, snapshot: &Snapshot) {
         for (payer, cost) in self.take_owed() {
             match snapshot.credit_lease(payer) {
@@ -271,7 +271,7 @@ impl RuntimeState {
         std::mem::take(&mut owed)
     }
 
-    /// Takes over posted balances.
+    /// Applies posted balances.
     pub(crate) fn apply_standings(&self, standings: &[PostedBalance]) {
         let Some(snapshot) = self.snapshot() else {
             return;
@@ -283,14 +283,14 @@ impl RuntimeState {
         }
     }
 
-    /// The credit lease of an account or a further key, if it is known, or was and has credit on lease.
+    /// The credit lease of an account or a further key, if it exists, or was deleted and still has credit on lease.
     pub(crate) fn credit_lease(&self, payer: impl Into<PayerId>) -> Option<Arc<CreditLease>> {
         let (payer, snapshot) = (payer.into(), self.snapshot()?);
         let known = snapshot.credit_lease(payer).map(Arc::clone);
         known.or_else(|| self.leaving.get(payer))
     }
 
-    /// The credit leases of all accounts and further keys, and of deleted ones that have credit on lease.
+    /// The credit leases of all accounts and further keys, and of deleted ones that still have credit on lease.
     pub(crate) fn credit_leases(&self) -> Vec<Arc<CreditLease>> {
         let snapshot = self.snapshot();
         let accounts = snapshot
@@ -316,8 +316,8 @@ impl RuntimeState {
     }
 }
 
-/// A snapshot in the making. Moving parts are taken from the snapshot before, also when the update
-/// is a full one, so that a reconnect forgets neither balances nor sleeping keys.
+/// Builds a snapshot. It takes mutable state from the snapshot before, even for a full update, so that a reconnect
+/// forgets neither balances nor sleeping keys.
 struct Build<'a> {
     accounts: HashMap<AccountId, Arc<AccountState>, FastHashState>,
     keys: HashMap<KeyId, Arc<KeyState>>,
@@ -369,8 +369,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// To which customer of root each account belongs, and whose shares its calls take from. Nobody's parent ever
-    /// changes, so those of accounts that are as they were stay right.
+    /// The customer of each account, and the shares that its calls take from. An account's parent never changes, so the
+    /// paths of unchanged accounts stay right.
     fn paths(&self, changed: &[AccountConfig]) -> Vec<(AccountId, share::ShareChain)> {
         let known = |id: AccountId| {
             let before = || self.before.and_then(|old| old.accounts.get(&id));
@@ -411,7 +411,7 @@ impl<'a> Build<'a> {
     fn keys(&mut self, changed: Vec<UpstreamKey>, removed: &[KeyId]) {
         for key in changed {
             let known = self.before.and_then(|old| old.keys.get(&key.id));
-            // A key whose secret or provider changed is another key as far as its health goes.
+            // A key whose secret or provider changed starts with new health.
             let same = known.filter(|state| {
                 state.key.secret == key.secret && state.key.provider == key.provider
             });

@@ -1,5 +1,5 @@
-//! Whose the objects of providers are, as far as this data plane has heard of it lately. What it made itself it knows
-//! at once; for all else it asks control, and remembers the answer for a while.
+//! Owners of providers' objects, as far as this data plane has learnt lately. It knows at once what was made through
+//! it; for everything else it asks control, and caches the reply for a while.
 
 use std::{
     collections::HashMap,
@@ -16,32 +16,32 @@ use tokio::{
     time::Instant,
 };
 
-/// Questions that may wait at the same moment; further ones find control out of reach.
+/// Queries that may wait for control; further ones fail as unreachable.
 pub(crate) const QUESTIONS_MAX: usize = 1024;
-/// Ids of which something is remembered, in each of two generations.
+/// Ids that are remembered in each of two generations.
 const IDS_MAX: usize = 16_384;
-/// Batches whose results are known to be in a file, and not yet fetched.
+/// Batches that are known to have their results in a file, not fetched yet.
 const RESULTS_MAX: usize = 4096;
-/// What somebody else did to an object meanwhile is its provider's to say.
+/// Changes that others make to an object within this time are missed here; its provider reports them.
 const KNOWN: Duration = Duration::from_mins(5);
-/// Somebody who tries ids is not worth asking for each time.
+/// Keeps a client that tries ids from causing a query each time.
 const UNKNOWN: Duration = Duration::from_secs(1);
-/// Another data plane's call is on the books a little later.
+/// A call on another data plane may be posted a little later.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
-/// How long control may take.
+/// Timeout for control.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// A question to control.
+/// A query for control.
 #[derive(Debug)]
 pub(crate) enum ControlQuery {
-    /// Who has objects of these ids.
+    /// Objects with these ids, and their owners.
     Find(Vec<String>, oneshot::Sender<Vec<OwnedObject>>),
     /// A page of a list, and whether there is more.
     List(
         Box<ObjectListQuery>,
         oneshot::Sender<(Vec<OwnedObject>, bool)>,
     ),
-    /// Work that should be over.
+    /// Claims work that should be over.
     Claim(u32, oneshot::Sender<Vec<DueWork>>),
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct ObjectListQuery {
     pub(crate) ascending: bool,
 }
 
-/// Control was not heard of in time.
+/// Control did not reply in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ControlUnreachable;
 
@@ -64,12 +64,12 @@ pub(crate) struct ControlUnreachable;
 #[derive(Debug)]
 pub(crate) struct ObjectIndex {
     known: Mutex<ObjectCache>,
-    /// Whose results a file has, until they are paid.
+    /// Batches by the file that has their results, until they are charged.
     results: Mutex<HashMap<String, Arc<OwnedObject>>>,
     questions: mpsc::Sender<ControlQuery>,
 }
 
-/// Two generations: what was of use lately moves to the new one, and the old one goes as a whole.
+/// Two generations: entries that are used move to the new one, and the old one is dropped as a whole.
 #[derive(Debug, Default)]
 struct ObjectCache {
     new: HashMap<String, CachedObjects>,
@@ -83,7 +83,7 @@ struct CachedObjects {
 }
 
 impl ObjectIndex {
-    /// Nothing is known yet. Questions come out at the other end.
+    /// An empty index. Its queries arrive at the receiver.
     pub(crate) fn new() -> (Self, mpsc::Receiver<ControlQuery>) {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let objects = Self {
@@ -98,7 +98,7 @@ impl ObjectIndex {
     pub(crate) fn made(&self, owned: OwnedObject) {
         let mut known = self.known();
         let mut objects = known.get(&owned.id).unwrap_or_default();
-        // Who made it first has it.
+        // The account that made it first owns it.
         let same = |one: &Arc<OwnedObject>| one.key == owned.key;
         let others = objects
             .iter()
@@ -110,7 +110,7 @@ impl ObjectIndex {
         known.put(owned.id, objects, KNOWN);
     }
 
-    /// An object's work has been paid.
+    /// An object's work has been charged.
     pub(crate) fn settled(&self, key: KeyId, id: &str) {
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         results.retain(|_, one| one.key != key || one.id != id);
@@ -124,7 +124,7 @@ impl ObjectIndex {
         });
     }
 
-    /// An object is gone.
+    /// An object was deleted.
     pub(crate) fn forgotten(&self, key: KeyId, id: &str) {
         self.change(key, id, |_| None);
     }
@@ -138,7 +138,7 @@ impl ObjectIndex {
         results.insert(file.to_owned(), batch);
     }
 
-    /// The batch whose results a file has, and which are yet to be paid.
+    /// The batch whose results a file has, if they are not charged yet.
     pub(crate) fn batch_of(&self, file: &str) -> Option<Arc<OwnedObject>> {
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         results.get(file).cloned()
@@ -168,10 +168,10 @@ impl ObjectIndex {
         known.put(id.to_owned(), changed, KNOWN);
     }
 
-    /// All objects of some ids.
+    /// All objects with these ids.
     ///
     /// # Errors
-    /// When control would have to be asked, and is out of reach.
+    /// Errors if control would have to be asked and is unreachable.
     pub(crate) async fn find(
         &self,
         ids: &[&str],
@@ -200,7 +200,7 @@ impl ObjectIndex {
         Ok(found)
     }
 
-    /// What is known of some ids, and those of which nothing is.
+    /// The objects known for some ids, and the ids of which nothing is known.
     fn look(&self, ids: &[&str]) -> (Vec<Arc<OwnedObject>>, Vec<String>) {
         let mut known = self.known();
         let (mut found, mut unknown) = (Vec::new(), Vec::new());
@@ -222,7 +222,7 @@ impl ObjectIndex {
     /// A page of an account's objects, and whether there is more.
     ///
     /// # Errors
-    /// When control is out of reach.
+    /// Errors if control is unreachable.
     pub(crate) async fn list(
         &self,
         wanted: ObjectListQuery,
@@ -235,7 +235,7 @@ impl ObjectIndex {
     /// Work that should be over.
     ///
     /// # Errors
-    /// When control is out of reach.
+    /// Errors if control is unreachable.
     pub(crate) async fn claim(&self, limit: u32) -> Result<Vec<DueWork>, ControlUnreachable> {
         let (answer, heard) = oneshot::channel();
         self.question(ControlQuery::Claim(limit, answer), heard)
@@ -257,7 +257,7 @@ impl ObjectIndex {
     }
 
     fn known(&self) -> MutexGuard<'_, ObjectCache> {
-        // An entry is put or taken as a whole.
+        // Entries are inserted or removed as a whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

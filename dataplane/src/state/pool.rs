@@ -1,5 +1,5 @@
-//! The keys of one level, whose turn it is, and a place for calls that wait until one is free. By which
-//! rule a key is picked is decided in `decide::pick`; here is what the rules remember.
+//! The keys of one level, their turns, and the queue of calls that wait until one is free. How a key is picked is
+//! decided in `decide::load_balancing`; this module has the state of those rules.
 
 use std::{
     sync::{
@@ -23,44 +23,44 @@ pub(crate) struct KeyPool {
     pub(super) pick_state: Arc<PickState>,
 }
 
-/// What outlives a change of the keys.
+/// State that survives a change of the keys.
 #[derive(Debug, Default)]
 pub(crate) struct PickState {
     /// Which key was picked last.
     last: AtomicUsize,
     /// Held while keys are weighed against each other.
     weighing: Mutex<()>,
-    /// For a key that is at its cap.
+    /// For calls that wait because keys are at their caps.
     queue: FairQueue,
-    /// How long answers took to begin; kept only where calls are hedged.
+    /// Latencies to the first byte; kept only where calls are hedged.
     first_byte_latency: Mutex<LatencyHistogram>,
 }
 
-/// What a call wants of a level.
+/// What a call needs of a level.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PickQuery<'a> {
     pub(crate) query: KeyQuery<'a>,
     pub(crate) now: Millis,
-    /// Keys it has tried already.
+    /// Keys that it has tried already.
     pub(crate) tried: &'a [KeyId],
-    /// The one key that will do, where it is only one.
+    /// The one key that can serve it, if it is bound to one.
     pub(crate) only: Option<KeyId>,
     pub(crate) strategy: KeyStrategy,
-    /// Whether it belongs to others that should get the same key.
+    /// The conversation whose calls should get the same key, if any.
     pub(crate) conversation: Option<ConversationHash>,
 }
 
-/// A place on a key, given back when it is dropped.
+/// A permit for one call on a key, released on drop.
 #[derive(Debug)]
 pub(crate) struct KeyPermit {
     pub(crate) key: Arc<KeyState>,
-    /// Who may be waiting for it; none when the key has no cap.
+    /// The queue to wake; `None` if the key has no cap.
     pick_state: Option<Arc<PickState>>,
 }
 
 impl KeyPool {
-    /// A place on the next usable key that was not tried yet. A `patient` caller leaves out keys that are
-    /// just being probed by another call.
+    /// Returns a permit on the next usable key that was not tried. A `patient` caller skips keys that another call is
+    /// probing.
     pub(crate) fn pick(&self, ask: &PickQuery<'_>, patient: bool) -> Option<KeyPermit> {
         let usable = |at: usize| {
             self.keys.get(at).is_some_and(|key| {
@@ -69,8 +69,8 @@ impl KeyPool {
                     && !(patient && key.health.is_probing())
             })
         };
-        // A key that has just come back is passed over now and then, unless there is no other, or it is
-        // the one that a conversation keeps to.
+        // A key that has just come back is skipped now and then, unless there is no other, or it is the one of the
+        // conversation.
         let gentle = |at: usize| {
             let random = || fastrand::u32(..1000);
             let trusted = |key: &Arc<KeyState>| key.health.is_trusted(ask.now, random);
@@ -81,8 +81,8 @@ impl KeyPool {
                 .choose(ask, &gentle)
                 .or_else(|| self.choose(ask, &usable));
             let key = self.keys.get(at?)?;
-            // Another call may have taken its last place, or be the first after a sleep. Every failure
-            // here is another call's success, so this ends.
+            // Another call may have taken its last permit, or be the first after a sleep. Every failure here is another
+            // call's success, so this ends.
             let permit = KeyPermit::take(key, &self.pick_state);
             if permit.is_some() && key.health.begin_probe(ask.query.model, ask.now) {
                 return permit;
@@ -123,8 +123,8 @@ impl KeyPool {
         let mut last = self.pick_state.last.load(Ordering::Relaxed);
         loop {
             let next = load_balancing::next(last, self.keys.len(), usable)?;
-            // Another call may have been faster; each turn is given once, so shares stay even. Every
-            // failed exchange is another call's success, so this ends.
+            // Another call may have been faster. Each turn is given once, so shares stay even. Every failed exchange is
+            // another call's success, so this ends.
             match self.pick_state.last.compare_exchange_weak(
                 last,
                 next,
@@ -155,18 +155,18 @@ impl KeyPool {
         Some(share.at)
     }
 
-    /// After how long an answer of this level is slow; none while too little is known.
+    /// After how long a response of this level is slow; `None` while too little is known.
     pub(crate) fn slow_after(&self) -> Option<Duration> {
         self.waits().slow()
     }
 
-    /// An answer began after this long.
+    /// A response began after this time.
     pub(crate) fn answered(&self, first_byte: Duration) {
         self.waits().observe(first_byte);
     }
 
     fn waits(&self) -> MutexGuard<'_, LatencyHistogram> {
-        // Counts are whole whatever happens.
+        // A panic elsewhere leaves the counts consistent.
         let waits = self.pick_state.first_byte_latency.lock();
         waits.unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,19 +176,19 @@ impl KeyPool {
         &self.keys
     }
 
-    /// Whether a fresh key that was not tried yet is having its first call, and not for long.
+    /// Whether a fresh key that was not tried began its first call a short while ago.
     pub(crate) fn is_on_trial(&self, ask: &PickQuery<'_>) -> bool {
         self.keys
             .iter()
             .any(|key| key.health.is_on_trial(ask.now) && key.is_usable(ask))
     }
 
-    /// Whether the only thing that keeps a usable key from being picked is a probe.
+    /// Whether a probe is the only reason that no usable key can be picked.
     pub(crate) fn is_probing(&self, ask: &PickQuery<'_>) -> bool {
         self.usable(ask).any(|key| key.health.is_probing())
     }
 
-    /// Whether the only thing that keeps a usable key from being picked is its cap.
+    /// Whether a cap is the only reason that no usable key can be picked.
     pub(crate) fn is_full(&self, ask: &PickQuery<'_>) -> bool {
         self.usable(ask)
             .any(|key| key.load.is_full(key.key.config.max_concurrency))
@@ -199,8 +199,8 @@ impl KeyPool {
         self.keys.iter().filter(usable)
     }
 
-    /// Waits until a key that was at its cap is free, customers in turn, for so long at most. False when too
-    /// many wait already, in all or of this account.
+    /// Waits up to `patience` until a key at its cap is free; customers take turns. Returns `false` if too many calls
+    /// wait already, in all or of this account.
     pub(crate) async fn wait_for_free(
         &self,
         account: &AccountState,
@@ -212,7 +212,7 @@ impl KeyPool {
 }
 
 impl KeyPermit {
-    /// The key is not asked after all: whoever waits for a verdict on it waits in vain.
+    /// The key is not asked after all: calls that wait for its result need not wait longer.
     pub(crate) fn release_unused(self) {
         drop(self.key.health.probe());
     }

@@ -1,5 +1,5 @@
-//! Purses of accounts and further keys that were deleted: their calls under way go on spending what they hold, and the rest of their
-//! leases goes back.
+//! Credit leases of deleted accounts and further keys: their in-flight calls continue to spend what they hold, and the
+//! rest of the leases is returned.
 
 use std::{
     collections::HashMap,
@@ -10,12 +10,12 @@ use proxyxai_contract::lease::PayerId;
 
 use super::credit_lease::{CreditLease, LeaseAskSender};
 
-/// Those that have something on lease, or something to be posted.
+/// Those with something on lease or to be posted.
 #[derive(Debug, Default)]
 pub(super) struct RetiredLeases(Mutex<HashMap<PayerId, Arc<CreditLease>>>);
 
 impl RetiredLeases {
-    /// Keeps credit leases, and asks for what is not used of them to go back.
+    /// Keeps credit leases, and recalls their unused credit.
     pub(super) fn add<'a>(
         &self,
         credit_leases: impl Iterator<Item = (PayerId, &'a Arc<CreditLease>)>,
@@ -28,7 +28,7 @@ impl RetiredLeases {
         }
     }
 
-    /// The credit lease of one that is not known; a new one if need be.
+    /// The credit lease of a deleted payer; created if it is missing.
     pub(super) fn credit_lease(&self, payer: PayerId, wishes: &LeaseAskSender) -> Arc<CreditLease> {
         let new = || Arc::new(CreditLease::new(payer, wishes.clone()));
         Arc::clone(self.map().entry(payer).or_insert_with(new))
@@ -38,7 +38,7 @@ impl RetiredLeases {
         self.map().get(&payer).map(Arc::clone)
     }
 
-    /// All of them. Those that have become empty are forgotten.
+    /// All of them; empty ones are dropped.
     pub(super) fn all(&self) -> Vec<Arc<CreditLease>> {
         let mut map = self.map();
         map.retain(|_, credit_lease| !credit_lease.is_empty());

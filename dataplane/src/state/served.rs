@@ -1,20 +1,20 @@
-//! For whom a key has answered lately: the latest two accounts, which is enough to say whether it answers
-//! others than one. Written once a second at most, for all processors look at it.
+//! The latest two accounts that a key has answered: enough to tell whether it answers more than one. Written at most
+//! once a second, because all CPUs read it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
-/// An answer this old is noted again, milliseconds.
+/// A success this old is recorded again, in milliseconds.
 const NOTED_MS: i64 = 1000;
-/// Answers this recent say how a key is now, milliseconds.
+/// Successes this recent describe the key's current state, in milliseconds.
 const RECENT_MS: i64 = 60_000;
 
 /// When a key last answered two different accounts.
 #[derive(Debug, Default)]
 pub(super) struct Served([ServedAccount; 2]);
 
-/// What it holds may be of two calls that were noted at once, which does no harm.
+/// Its fields may be from two calls that were recorded at once, which does no harm.
 #[derive(Debug, Default)]
 struct ServedAccount {
     /// 0 for none.
@@ -41,13 +41,13 @@ impl Served {
         slot.at.store(now.0, Ordering::Relaxed);
     }
 
-    /// Whether it has ever answered.
+    /// Whether the key has ever answered.
     pub(super) fn anybody(&self) -> bool {
         let used = |slot: &ServedAccount| slot.account.load(Ordering::Relaxed) != 0;
         self.0.iter().any(used)
     }
 
-    /// Whether it has answered others lately.
+    /// Whether the key has lately answered other accounts.
     pub(super) fn others(&self, than: AccountId, now: Millis) -> bool {
         let recent = |slot: &ServedAccount| {
             let account = slot.account.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! What one account, with all below it, has of what all calls share. Counted by atomics of the account's own, for
-//! the account and each one above it below root: a thousand sub-accounts have no more than the one they belong to.
+//! The share of an account, with all below it, of the resources that all calls use. It is counted by atomics for the
+//! account and for each ancestor below root: a thousand sub-accounts have no more than the account above them.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use proxyxai_contract::snapshot::{AccountConfig, ProxySettings};
 use super::AccountState;
 use crate::decide::{admit::Refusal, share};
 
-/// What is counted. It outlives changes of the account.
+/// The counters of an account. They survive changes of the account.
 #[derive(Debug, Default)]
 pub(crate) struct AccountShare {
     calls: AtomicUsize,
@@ -19,14 +19,14 @@ pub(crate) struct AccountShare {
     waiting: AtomicUsize,
 }
 
-/// The shares that a call takes from: its account's first. Root has none.
+/// The shares that a call takes from, its own account's first. Root has none.
 pub(super) type ShareChain = Arc<[Arc<AccountShare>]>;
 
 impl AccountState {
-    /// Counts an open call; left again by `leave`, also after a refusal.
+    /// Counts an open call. `leave` must follow, also after a refusal.
     ///
     /// # Errors
-    /// When the account, or one above it, has as many open as it may.
+    /// Errors if the account, or one above it, is at its limit of open calls.
     pub(crate) fn enter(
         &self,
         chain: &[&AccountConfig],
@@ -55,8 +55,8 @@ impl AccountState {
         }
     }
 
-    /// Takes more bytes for a buffer that has so many with them, when this much is left for all. False, and nothing
-    /// is taken, when the account or one above it may not have them.
+    /// Takes `more` bytes for a buffer that then has `buffer`, while `left` bytes are left for all. Returns `false`,
+    /// and takes nothing, if the account or one above it may not have them.
     pub(crate) fn hold(&self, more: usize, buffer: usize, left: usize) -> bool {
         let mut may = true;
         for share in self.path.iter() {
@@ -69,15 +69,15 @@ impl AccountState {
         may
     }
 
-    /// Gives bytes back.
+    /// Releases bytes.
     pub(crate) fn release(&self, bytes: usize) {
         for share in self.path.iter() {
             share.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Takes a place where so many wait, this one among them. False when the account or one above it may not have
-    /// it; it is left by `stop_waiting` all the same.
+    /// Counts a waiting call as one of `all`. Returns `false` if the account or one above it may not wait.
+    /// `stop_waiting` must follow in any case.
     pub(super) fn wait(&self, all: usize, most: usize) -> bool {
         let mut may = all <= most;
         for share in self.path.iter() {

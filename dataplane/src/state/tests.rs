@@ -1,4 +1,4 @@
-//! What of an account's credit may be spent, whatever overtakes what.
+//! How much of an account's credit may be spent, in any order of events.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
     assert!(credit_lease.try_reserve(Money::from_nanos(1)).is_none());
     drop(held);
     assert!(credit_lease.try_reserve(usd(3)).is_some());
-    // A reconnect brings everything again, and charges nothing twice.
+    // A reconnect sends everything again, and charges nothing twice.
     live.apply(SnapshotUpdate {
         full: true,
         accounts: vec![samples::account(7)],
@@ -124,7 +124,7 @@ async fn credit_whose_return_was_not_confirmed_is_given_back_once() {
     credit_lease.recall();
     let ask = credit_lease.next_ask().unwrap();
     assert_eq!((ask.version, ask.change), (1, usd(8).negated()));
-    // Control has done it, and its word is lost; then it posts the usage.
+    // Control has applied it, but its reply is lost; then it posts the usage.
     credit_lease.answered(None);
     credit_lease.posted(usd(2), Some(&lease(3, Money::ZERO)));
     let again = credit_lease.next_ask().unwrap();
@@ -216,7 +216,7 @@ fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
         enabled: false,
         ..further(2, "off")
     };
-    // What is an account's first key stays that.
+    // An account's first key always wins.
     let keys = vec![ending, off, further(3, "on"), further(4, "first")];
     live.apply(with_keys(1, keys));
     let found = |secret: &str, now: i64| {
@@ -259,7 +259,7 @@ fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its
         ..lease(1, usd(5))
     };
     live.credit_lease(payer).unwrap().leased(&lease);
-    // A dollar of it was spent before the start, and is not posted.
+    // A dollar of it was spent before the start, and is not posted yet.
     assert!(
         live.credit_lease(payer)
             .unwrap()

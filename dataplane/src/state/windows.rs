@@ -1,5 +1,6 @@
-//! The windows of accounts and further client keys while calls come and go: the counters of each behind a lock of its own, calls
-//! that wait for control, and what a call holds until its end. Accounts without limits never get here.
+//! The rate limit windows of accounts and further client keys while calls begin and end: each payer's counters behind
+//! their own lock, calls that wait for control, and what a call holds until its end. Accounts without limits never get
+//! here.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -17,34 +18,34 @@ use crate::decide::limit::{
     self, CountedUnits, EffectiveLimit, RemainingLimits, WindowCounters, WindowDecision,
 };
 
-/// Accounts that wait for the link to ask control. When it is full, calls look again by themselves.
+/// Accounts whose asks wait for the link. When it is full, calls check again by themselves.
 pub(crate) const ASK_QUEUE_MAX: usize = 4096;
 
-/// What an account has left.
+/// The windows of one account or further key.
 #[derive(Debug)]
 pub(crate) struct RateLimitWindows {
     payer: PayerId,
     counters: Mutex<WindowCounters>,
-    /// Whether the link has been told and has not looked yet.
+    /// Whether the link was notified and has not collected the asks yet.
     queued: AtomicBool,
     answered: Notify,
 }
 
-/// A call's share of its windows. Dropped before the call has reached an upstream, it was never
-/// counted; after that the request counts, and no tokens unless it is settled.
+/// A call's reservation in its windows. Dropped before the call has reached an upstream, it was never counted; after
+/// that the request counts, and no tokens unless it is settled.
 #[derive(Debug, Default)]
 pub(crate) struct WindowReservation {
-    /// The places where it is counted; none once that is done with.
+    /// The windows in which it is counted; empty once it is settled.
     windows: Vec<Arc<RateLimitWindows>>,
     taken: Vec<CountedUnits>,
     left: RemainingLimits,
     reached: AtomicBool,
 }
 
-/// Counts a call at all its places, from its account up, or tells why not.
+/// Counts a call in all its windows, from its account up.
 ///
 /// # Errors
-/// When it is refused, or has to wait.
+/// Errors if the call is refused, or has to wait.
 pub(crate) fn admit(
     places: &[(&Arc<RateLimitWindows>, &[EffectiveLimit<'_>])],
     tokens: Option<u64>,
@@ -53,7 +54,7 @@ pub(crate) fn admit(
     asks: &mpsc::Sender<Arc<RateLimitWindows>>,
 ) -> Result<WindowReservation, WindowDecision> {
     let (verdict, wanting) = {
-        // Who takes several locks takes them upwards, so that nobody waits in a circle.
+        // Locks are always taken upwards, so there is no deadlock.
         let mut locked: Vec<_> = places
             .iter()
             .map(|(windows, _)| windows.counters())
@@ -100,30 +101,30 @@ impl RateLimitWindows {
         }
     }
 
-    /// Whose they are.
+    /// The payer they belong to.
     pub(crate) const fn payer(&self) -> PayerId {
         self.payer
     }
 
-    /// Lets the link know that there is something to ask for.
+    /// Notifies the link that there is something to ask for.
     fn tell(self: &Arc<Self>, asks: &mpsc::Sender<Arc<Self>>) {
         if !self.queued.swap(true, Ordering::AcqRel) && asks.try_send(Arc::clone(self)).is_err() {
             self.queued.store(false, Ordering::Release);
         }
     }
 
-    /// Ends when control has answered. To be had before looking, so that no answer is missed.
+    /// Resolves when control has answered. Create it before checking, so that no reply is missed.
     pub(crate) fn answered(&self) -> Notified<'_> {
         self.answered.notified()
     }
 
-    /// What control is to be asked for now.
+    /// What to ask control for now.
     pub(crate) fn asks(&self) -> Vec<WindowAsk> {
         self.queued.store(false, Ordering::Release);
         self.counters().asks()
     }
 
-    /// Control has answered some asks; none means that it could not be asked.
+    /// Control has answered some asks; `None` if it could not be asked.
     pub(crate) fn hear(&self, grants: Option<&[WindowGrant]>) {
         {
             let mut counters = self.counters();
@@ -136,13 +137,13 @@ impl RateLimitWindows {
     }
 
     fn counters(&self) -> MutexGuard<'_, WindowCounters> {
-        // No code that runs under the lock leaves a count half-changed.
+        // No code under the lock leaves a count half-changed.
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl WindowReservation {
-    /// What is left, with this call counted. Nothing when no limit is in force.
+    /// What is left, with this call counted. Empty if no limit is in force.
     pub(crate) const fn left(&self) -> RemainingLimits {
         self.left
     }
@@ -152,12 +153,12 @@ impl WindowReservation {
         self.reached.store(true, Ordering::Relaxed);
     }
 
-    /// The call ended after so many tokens.
+    /// The call ended and used this many tokens.
     pub(crate) fn settle(&mut self, tokens: u64) {
         self.end(|counters, taken| counters.settle(taken, tokens));
     }
 
-    /// Ends it at each place.
+    /// Ends it in each window.
     fn end(&mut self, act: impl Fn(&mut WindowCounters, Vec<&CountedUnits>)) {
         for (place, windows) in std::mem::take(&mut self.windows).iter().enumerate() {
             let taken = self.taken.iter().filter(|taken| taken.place() == place);

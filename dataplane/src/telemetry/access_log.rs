@@ -1,5 +1,5 @@
-//! The access log: a line of JSON for each call that is over. A thread of its own writes them, so that no
-//! call waits for a disk or a pipe; what it cannot keep up with is left out and counted.
+//! The access log: a line of JSON for each ended call. A thread writes the lines, so that no call waits for a disk or a
+//! pipe. Lines that it cannot keep up with are dropped and counted.
 
 use std::{
     fs::{File, OpenOptions},
@@ -23,30 +23,30 @@ use super::{
 
 /// Lines that may wait to be written.
 const WAITING_MAX: usize = 8192;
-/// How often the file is looked for under its name: a rotated one is let go of.
+/// Interval at which the path is checked: a rotated file is closed.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Which calls are logged, and where.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccessLog {
-    /// Where lines go.
+    /// Destination of the lines.
     pub to: LogDestination,
-    /// Which part of the calls is logged, 0 to 1.
+    /// Share of the calls that is logged, 0 to 1.
     pub sample: f64,
-    /// Whether calls that failed are logged whatever the sample.
+    /// Whether to log failed calls regardless of the sample.
     pub all_errors: bool,
 }
 
-/// Where lines go.
+/// Destination of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogDestination {
-    /// The process's output.
+    /// Standard output of the process.
     Stdout,
-    /// A file, which is appended to, and made again when it was renamed.
+    /// A file. Lines are appended, and it is created again after it was renamed.
     File(PathBuf),
 }
 
-/// Takes lines.
+/// Accepts lines.
 #[derive(Debug)]
 pub(super) struct Log {
     lines: SyncSender<AccessLogLine>,
@@ -55,16 +55,16 @@ pub(super) struct Log {
     pub(super) dropped: AtomicU64,
 }
 
-/// One call.
+/// One line of the log.
 #[derive(Debug, Serialize)]
 struct AccessLogLine {
-    /// When its head came, RFC 3339.
+    /// When the request's head arrived, RFC 3339.
     time: String,
     request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_request_id: Option<String>,
     method: String,
-    /// Without its query.
+    /// Without the query.
     path: String,
     account: Option<i64>,
     key: Option<i64>,
@@ -74,7 +74,7 @@ struct AccessLogLine {
     tries: u32,
     hedges: u32,
     status: u16,
-    /// Of the gateway's own refusal.
+    /// Code of a refusal by the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'static str>,
     ending: &'static str,
@@ -97,13 +97,11 @@ struct Usage {
     cost_usd: f64,
 }
 
-// === impl Log ===
-
 impl Log {
     /// Opens the log and starts its thread.
     ///
     /// # Errors
-    /// When the file cannot be appended to, or the system gives no more threads.
+    /// Errors if the file cannot be opened for appending, or the system cannot start another thread.
     pub(super) fn open(config: &AccessLog) -> io::Result<(Self, WorkerHandle)> {
         let AccessLog {
             to,
@@ -125,7 +123,7 @@ impl Log {
         Ok((log, ended))
     }
 
-    /// Logs a call, if it is among those that are.
+    /// Logs a call, if the sample includes it.
     pub(super) fn call(&self, facts: &CallOutcome<'_>) {
         let failed = facts.status >= 400 || facts.ending != ResponseEnd::Complete;
         if !(failed && self.all_errors) && fastrand::f64() >= self.sample {
@@ -140,14 +138,14 @@ impl Log {
     }
 }
 
-// === impl Line ===
+// === impl AccessLogLine ===
 
 impl AccessLogLine {
     fn of(facts: &CallOutcome<'_>) -> Option<Self> {
         let asked = facts.request?;
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let record = facts.record;
-        // An empty name is none.
+        // An empty name is omitted.
         let name = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         Some(Self {
             time: rfc3339(asked.at),
@@ -197,7 +195,7 @@ enum LogSink {
     File(Rotated),
 }
 
-/// A file that somebody may rename.
+/// A file that may be renamed from outside.
 struct Rotated {
     path: PathBuf,
     file: BufWriter<File>,
@@ -217,7 +215,7 @@ fn write_all(lines: &Receiver<AccessLogLine>, mut target: LogSink) {
     }
 }
 
-/// Writes a line and those that have come meanwhile, then lets go of them.
+/// Writes a line and those that have arrived meanwhile, then flushes them.
 fn write_some(
     target: &mut LogSink,
     first: AccessLogLine,
@@ -257,7 +255,7 @@ impl Rotated {
         Ok(Self { path, file, looked })
     }
 
-    /// Opens the file anew when another, or none, has its name by now.
+    /// Reopens the file if its path now names another file, or none.
     fn look(&mut self) -> io::Result<()> {
         if self.looked.elapsed() < LOOK {
             return Ok(());
@@ -274,7 +272,7 @@ impl Rotated {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    // Who called when is nobody else's business.
+    // Readable by the owner only: it shows who called when.
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600).open(path)
 }

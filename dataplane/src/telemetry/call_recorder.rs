@@ -1,4 +1,4 @@
-//! What happens to one call, from its head to the end of its answer.
+//! Records what happens to one call, from its head to the end of the response.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -20,47 +20,46 @@ use crate::formats::Route;
 
 /// A longer path is cut.
 const PATH_BYTES_MAX: usize = 255;
-/// The status of a call whose client went away before there was an answer.
+/// Status of a call whose client left before there was a response.
 const GONE: u16 = 499;
 
-/// How an answer ended.
+/// How a response ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResponseEnd {
-    /// All of it went through.
+    /// All of it was forwarded.
     Complete,
     /// The provider broke off.
     Cut,
-    /// The client went away.
+    /// The client left.
     Abandoned,
-    /// The gateway ended before the answer did.
+    /// The gateway stopped before the response ended.
     Stopped,
 }
 
-/// A call's recorder. Whoever drops it before it was told tells it: the client has gone away then, or was
-/// refused.
+/// Records one call. If it is dropped before `finish`, it reports by itself: the client has left or was refused.
 #[derive(Debug)]
 pub(crate) struct CallRecorder {
     telemetry: Telemetry,
     route: Route,
     came: Instant,
-    /// Of the time until the answer's head, what was spent waiting for the client's body and for providers.
+    /// Part of the time until the response's head that was spent waiting for the client's body and for providers.
     waited: Duration,
     /// The client's part of that.
     body: Duration,
     tries: u32,
     hedges: u32,
-    /// Reports of the provider's with counts that can not be.
+    /// Number of impossible counts that the provider reported.
     absurd: u32,
-    /// The answer's status; of a call without a record, the only place that knows it.
+    /// Status of the response; for a call without a record, it is only here.
     status: u16,
     refused: Option<&'static str>,
-    /// What goes with that, for whoever lists refused calls.
+    /// Details of a refusal, for the list of refused calls.
     refusal: Option<Box<RefusalDetails>>,
     head: Option<HeadTiming>,
     account: Option<AccountId>,
-    /// Whose answer it is.
+    /// The key that answered.
     by: Option<(KeyId, Level)>,
-    /// Kept where calls are told one by one.
+    /// Kept if calls are logged or traced one by one.
     request: Option<Box<RequestInfo>>,
     trace: Option<Box<Trace>>,
     streamed: bool,
@@ -70,49 +69,49 @@ pub(crate) struct CallRecorder {
     told: bool,
 }
 
-/// What was asked.
+/// What the request was.
 #[derive(Debug)]
 pub(super) struct RequestInfo {
     pub(super) at: Millis,
     pub(super) id: Option<HeaderValue>,
-    /// The provider's own id of its answer.
+    /// The provider's own id of its response.
     pub(super) upstream_id: Option<HeaderValue>,
     pub(super) method: Method,
-    /// Without its query, which may hold secrets.
+    /// Without the query, which may contain secrets.
     pub(super) path: String,
 }
 
-/// When the answer's head went out.
+/// When the response's head went out.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeadTiming {
-    /// Since the call came.
+    /// Time since the call arrived.
     pub(super) after: Duration,
     /// The gateway's own part of that.
     pub(super) overhead: Duration,
 }
 
-/// What there is to tell of a call that is over.
+/// The outcome of an ended call.
 #[derive(Debug)]
 pub(super) struct CallOutcome<'a> {
     pub(super) route: Route,
     pub(super) status: u16,
-    /// The code of the gateway's own refusal.
+    /// Code of a refusal by the gateway.
     pub(super) refused: Option<&'static str>,
     pub(super) tries: u32,
     pub(super) hedges: u32,
-    /// Reports of the provider's with counts that can not be.
+    /// Number of impossible counts that the provider reported.
     pub(super) absurd: u32,
-    /// None when there was no answer.
+    /// `None` if there was no response.
     pub(super) head: Option<HeadTiming>,
     pub(super) account: Option<AccountId>,
-    /// Whose answer it is; none of the gateway's own.
+    /// The key that answered; `None` for the gateway's own responses.
     pub(super) by: Option<(KeyId, Level)>,
-    /// None where calls are only counted.
+    /// `None` if calls are only counted.
     pub(super) request: Option<&'a RequestInfo>,
     pub(super) streamed: bool,
     pub(super) duration: Duration,
     pub(super) ending: ResponseEnd,
-    /// None of calls that were never sent.
+    /// `None` for calls that were never sent.
     pub(super) record: Option<&'a UsageRecord>,
 }
 
@@ -148,7 +147,7 @@ impl CallRecorder {
         }
     }
 
-    /// When its head came.
+    /// When its head arrived.
     pub(crate) const fn came(&self) -> Instant {
         self.came
     }
@@ -159,14 +158,14 @@ impl CallRecorder {
         self.waited = self.body;
     }
 
-    /// A key was asked, and a second one beside it if `twice`; the answer, or none, came after so long.
+    /// A key was asked, and a hedge too if `twice`; the outcome came after this time.
     pub(crate) fn asked(&mut self, twice: bool, time: Duration) {
         self.hedges += u32::from(twice);
         self.tries += u32::from(twice);
         self.waited += time;
     }
 
-    /// An attempt is about to be made. None where no traces are.
+    /// Begins the span of an attempt; `None` without tracing.
     pub(crate) fn begin_attempt_span(&self, asks: &AttemptInfo<'_>) -> Option<AttemptSpan> {
         let tracer = self.telemetry.0.shared.tracer.as_ref()?;
         let trace = self.trace.as_ref()?;
@@ -180,33 +179,33 @@ impl CallRecorder {
         }
     }
 
-    /// The provider told of more tokens than can be, or of less than nothing.
+    /// The provider reported impossible token counts: too many, or negative.
     pub(crate) fn is_absurd(&mut self) {
         self.absurd += 1;
     }
 
-    /// An attempt is made.
+    /// Counts an attempt.
     pub(crate) fn count_attempt(&mut self) {
         self.tries += 1;
     }
 
-    /// It is this account's.
+    /// Sets the account of the call.
     pub(crate) fn set_account(&mut self, account: AccountId) {
         self.account = Some(account);
     }
 
-    /// This is what it asked for; told of calls that are refused, since others have a record that says it.
+    /// Sets what the call asked for. Used for refused calls; others have a record with it.
     pub(crate) fn wanted(&mut self, wanted: RefusedRequest) {
         self.refusal.get_or_insert_default().wanted = wanted;
     }
 
-    /// It is refused by the gateway itself, with this code and message.
+    /// The gateway refuses the call, with this code and message.
     pub(crate) fn refused(&mut self, code: &'static str, message: String) {
         self.refused = Some(code);
         self.refusal.get_or_insert_default().message = message;
     }
 
-    /// The head of its answer goes out, by this key if it is a provider's.
+    /// The head of its response goes out, from this key if it is a provider's.
     pub(crate) fn answers(
         &mut self,
         status: u16,
@@ -231,28 +230,28 @@ impl CallRecorder {
         header::insert_headers(&self.telemetry.0.shared.headers, &said, headers);
     }
 
-    /// The answer is a stream of events.
+    /// The response is an event stream.
     pub(crate) fn streams(&mut self) {
         (self.streamed, self.streaming) = (true, true);
         let open = &self.telemetry.0.counters.open_streams;
         open.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A piece of the stream came so long after the one before.
+    /// A chunk of the stream arrived this long after the one before.
     pub(crate) fn gap(&self, time: Duration) {
         self.telemetry.0.counters.gap.observe(time);
     }
 
-    /// The answer has ended.
+    /// The response has ended.
     pub(crate) fn ended(&mut self, ending: ResponseEnd) {
-        // Where calls are only counted, the record's milliseconds will do: a look at the clock costs more
-        // than all the counters.
+        // If calls are only counted, the record's milliseconds are enough: reading the clock costs more than all
+        // counters.
         self.ended = self.request.as_ref().map(|_| self.came.elapsed());
         self.ending = ending;
         self.stream_is_over();
     }
 
-    /// Tells it, with what the call was charged.
+    /// Reports the call, with what it was charged.
     pub(crate) fn finish(mut self, record: &UsageRecord) {
         self.tell_once(Some(record));
     }
@@ -286,7 +285,7 @@ impl CallRecorder {
         if let Some(trace) = trace {
             trace.end(&facts);
         }
-        // A call that has a record is listed by that.
+        // A call with a record is listed through that.
         if let (None, Some(code), Some(told)) = (record, facts.refused, refusal) {
             let now = self.telemetry.0.shared.clock.now();
             self.telemetry.0.refused.add(&facts, (code, *told), now);
@@ -324,7 +323,7 @@ impl RequestInfo {
 }
 
 impl ResponseEnd {
-    /// Whether it is the provider or the gateway that left the answer unfinished.
+    /// Whether the provider or the gateway left the response unfinished.
     pub(super) const fn is_failure(self) -> bool {
         matches!(self, Self::Cut | Self::Stopped)
     }

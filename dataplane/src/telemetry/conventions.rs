@@ -1,11 +1,11 @@
-//! The words of OpenTelemetry's conventions for HTTP and for generative AI. Pure.
+//! Names from OpenTelemetry's conventions for HTTP and for generative AI. Pure.
 
 use http::Method;
 use proxyxai_contract::tokens::TokenUsage;
 
 use crate::formats::Route;
 
-/// Providers that the conventions have a name for, by the end of their hosts.
+/// Providers with a name in the conventions, by the end of their hosts.
 const PROVIDERS: [(&str, &str); 12] = [
     ("api.openai.com", "openai"),
     ("openai.azure.com", "azure.ai.openai"),
@@ -21,7 +21,7 @@ const PROVIDERS: [(&str, &str); 12] = [
     ("cohere.com", "cohere"),
 ];
 
-/// A method as a word of few.
+/// The method, as one of a few fixed words.
 pub(super) fn method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -47,7 +47,7 @@ pub(super) const fn path(route: Route) -> Option<&'static str> {
     }
 }
 
-/// What is done there.
+/// The operation of a route.
 pub(super) const fn operation(route: Route) -> Option<&'static str> {
     match route {
         Route::Chat | Route::Responses | Route::Messages => Some("chat"),
@@ -57,7 +57,7 @@ pub(super) const fn operation(route: Route) -> Option<&'static str> {
     }
 }
 
-/// Who is asked; whoever has no name there is called by the dialect it speaks.
+/// The provider's name. A provider without one in the conventions is named by its dialect.
 pub(super) fn provider(host: &str, route: Route) -> &'static str {
     let is_at = |end: &str| {
         let before = host.strip_suffix(end);
@@ -77,7 +77,7 @@ pub(super) fn provider(host: &str, route: Route) -> &'static str {
     )
 }
 
-/// Tokens by kind; kinds that were not met are left out, prompt and answer are not.
+/// Tokens by kind. Kinds without tokens are left out, except prompt and output.
 pub(super) fn usage(tokens: &TokenUsage) -> impl Iterator<Item = (&'static str, u64)> {
     let parts = [
         ("gen_ai.usage.cache_read.input_tokens", tokens.cached),

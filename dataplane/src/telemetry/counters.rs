@@ -1,5 +1,5 @@
-//! What is counted of calls, apart for each serving thread, so that counting costs an atomic addition that
-//! nobody contends for. Every label has a few fixed values; nothing that comes from outside is one.
+//! Counters of calls, one set for each serving thread, so that counting is an uncontended atomic addition. Every label
+//! has a few fixed values; none comes from outside.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use proxyxai_contract::{bill::CallBill, part::PARTS, tokens::TokenUsage, usage::
 use super::call_recorder::{CallOutcome, ResponseEnd};
 use crate::{decide::admit::Refusal, formats::Route};
 
-/// Kinds of paths.
+/// Names of routes, as labels.
 pub(super) const ROUTES: [&str; 10] = [
     "chat",
     "completions",
@@ -24,7 +24,7 @@ pub(super) const ROUTES: [&str; 10] = [
     "pages",
     "unknown",
 ];
-/// Statuses with a number of their own; the others are counted by class.
+/// Statuses with a counter of their own; the others are counted by class.
 pub(super) const STATUSES: [u16; 19] = [
     200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 499, 500, 502, 503, 504, 508, 529,
 ];
@@ -79,40 +79,40 @@ const GAPS: [u64; 15] = [
 const OVERHEADS: [u64; 13] = [
     25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000, 10_000_000,
 ];
-/// The longest of them, and what is beyond its last bound.
+/// Buckets of the longest list of bounds, including the one beyond its last bound.
 const BUCKETS: usize = 18;
 
-/// Where a request goes, for those that are no calls.
+/// Where a request goes that is not a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndpointKind {
-    /// Lists that are answered here.
+    /// Lists that are served here.
     Models,
-    /// To control.
+    /// Requests for control.
     Administration,
     /// Metrics, readiness, the front page.
     Pages,
-    /// Nowhere.
+    /// Unknown paths.
     Unknown,
 }
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptResult {
-    /// With an answer for the client.
+    /// With a response for the client.
     Answered,
     /// With a rate limit of the key for the model.
     RateLimited,
-    /// With a fault of the provider's, or of the way there.
+    /// With a fault of the provider, or of the way there.
     Failed,
     /// The key itself was refused.
     Refused,
-    /// With something that says nothing of the key and is tried elsewhere.
+    /// With something that says nothing about the key and is retried elsewhere.
     PassedOn,
-    /// Another attempt was faster, or the client went away.
+    /// Another attempt was faster, or the client left.
     Cancelled,
 }
 
-/// Counts of one thread.
+/// Counters of one thread.
 #[derive(Debug)]
 pub(super) struct CallCounters {
     pub(super) calls: [Tally<{ STATUSES.len() + CLASSES.len() }>; ROUTES.len()],
@@ -123,12 +123,12 @@ pub(super) struct CallCounters {
     pub(super) endings: Tally<{ ENDINGS.len() }>,
     pub(super) measures: Tally<{ MEASURES.len() }>,
     pub(super) unpriced: Tally<1>,
-    /// By the place of a part.
+    /// By part.
     pub(super) unpriced_parts: Tally<PARTS>,
     pub(super) absurd: Tally<1>,
     pub(super) tokens: Tally<{ TOKENS.len() }>,
     pub(super) cost_nanos: Tally<1>,
-    /// By whether the answer is a stream.
+    /// By whether the response is a stream.
     pub(super) first_byte: [Histogram; 2],
     pub(super) duration: [Histogram; 2],
     pub(super) overhead: Histogram,
@@ -140,16 +140,14 @@ pub(super) struct CallCounters {
 #[derive(Debug)]
 pub(super) struct Tally<const N: usize>([AtomicU64; N]);
 
-/// How often times fell between which bounds.
+/// How many times fell into each bucket.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    /// Microseconds.
+    /// In microseconds.
     pub(super) bounds: &'static [u64],
     pub(super) buckets: Tally<BUCKETS>,
     pub(super) sum_us: Tally<1>,
 }
-
-// === impl Counters ===
 
 impl CallCounters {
     pub(super) const fn new() -> Self {
@@ -174,7 +172,7 @@ impl CallCounters {
         }
     }
 
-    /// Counts a call that is over.
+    /// Counts an ended call.
     pub(super) fn call(&self, facts: &CallOutcome<'_>) {
         self.answer(of_route(facts.route), facts.status);
         let retries = facts.tries.saturating_sub(1);
@@ -189,7 +187,7 @@ impl CallCounters {
         self.duration[streamed & 1].observe(facts.duration);
         if let Some(head) = facts.head {
             self.overhead.observe(head.overhead);
-            // What the gateway says itself is no provider's first byte.
+            // The gateway's own responses have no provider's first byte.
             if facts.by.is_some() {
                 self.first_byte[streamed & 1].observe(head.after);
                 self.endings.add(of_ending(facts.ending), 1);
@@ -207,7 +205,7 @@ impl CallCounters {
         self.cost_nanos.add(0, nanos);
     }
 
-    /// Counts an answer to what is no call.
+    /// Counts a response to a request that is not a call.
     pub(super) fn page(&self, room: EndpointKind, status: u16) {
         let at = Route::COUNT
             + match room {
@@ -228,7 +226,7 @@ impl CallCounters {
     }
 
     fn parts(&self, priced: bool, sum: &CallBill) {
-        // Of a model without a price, nothing has one.
+        // For a model without a price, no part has one.
         for part in sum.unpriced().filter(|_| priced) {
             self.unpriced_parts.add(part as usize, 1);
         }
@@ -308,8 +306,6 @@ impl AttemptResult {
     }
 }
 
-// === impl Tally ===
-
 impl<const N: usize> Tally<N> {
     const fn new() -> Self {
         Self([const { AtomicU64::new(0) }; N])
@@ -330,8 +326,6 @@ impl<const N: usize> Tally<N> {
         })
     }
 }
-
-// === impl Histogram ===
 
 impl Histogram {
     const fn new(bounds: &'static [u64]) -> Self {

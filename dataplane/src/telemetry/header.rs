@@ -1,4 +1,4 @@
-//! Headers in which the gateway tells a client how it came to an answer; none unless they are asked for.
+//! Headers in which the gateway reports how it got a response; only those that the configuration asks for.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ const PREFIX: &str = "x-proxyxai-";
 pub enum GatewayHeader {
     /// The id of the upstream key that answered.
     Key,
-    /// The level that it stands on.
+    /// The level of that key.
     Level,
     /// Attempts made.
     Tries,
-    /// The gateway's own time until the answer's head, microseconds.
+    /// The gateway's own time until the response's head, in microseconds.
     Overhead,
 }
 
-/// What the headers say of an answer.
+/// The values of the headers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GatewayHeaderValues {
     pub(super) by: Option<(KeyId, Level)>,
@@ -43,10 +43,10 @@ impl GatewayHeader {
         })
     }
 
-    /// Reads a list like `key, tries`; whole names are understood too.
+    /// Parses a list such as `key, tries`; whole header names are accepted too.
     ///
     /// # Errors
-    /// When there is no such header.
+    /// Errors if there is no such header.
     pub fn list(text: &str) -> Result<Vec<Self>, Invalid> {
         let words = text.split([',', ' ']).filter(|word| !word.is_empty());
         words
@@ -65,7 +65,8 @@ impl GatewayHeader {
     }
 }
 
-/// Puts the wanted headers into an answer. Those of a node above would be taken for this one's.
+/// Puts the configured headers into a response. Those of a node above are removed, since they would be taken for this
+/// one's.
 pub(super) fn insert_headers(
     wanted: &[GatewayHeader],
     said: &GatewayHeaderValues,

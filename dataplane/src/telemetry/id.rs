@@ -1,18 +1,18 @@
-//! The id of a call: the client's own when it is well-formed, else a new one. It stands in the request's
-//! headers from the beginning, so that whoever sends the call on sends it too.
+//! The id of a call: the client's own if it is well-formed, else a new one. It is in the request's headers from the
+//! beginning, so that every forwarded request has it too.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proxyxai_contract::clock::{Clock, Millis};
 
-/// Where ids travel.
+/// Header that carries the request id.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Where a client finds the id that the provider gave its answer.
+/// Header with the id that the provider gave its response.
 pub(crate) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
-/// Longer ids are replaced by one of our own.
+/// Longer ids are replaced.
 const BYTES_MAX: usize = 128;
-/// A new id: this, and in hexadecimal 48 bits of milliseconds since 1970 and 80 random bits. Ids of one time lie side by
-/// side where control looks them up: at random places each record would cost it a page of its own.
+/// Template of a new id: this prefix, and in hexadecimal 48 bits of milliseconds since 1970 and 80 random bits. Ids of
+/// one time are adjacent in control's index: at random places, each record would cost it a page.
 const NEW: [u8; 36] = *b"req_00000000000000000000000000000000";
 const DIGITS: [u8; 16] = *b"0123456789abcdef";
 
@@ -21,8 +21,7 @@ const DIGITS: [u8; 16] = *b"0123456789abcdef";
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id that a request carries; when it carries none, or one that is not well-formed, a new one,
-    /// which it carries from here on.
+    /// Returns the id of a request. If it has none, or one that is not well-formed, a new id is set.
     pub fn settle(headers: &mut HeaderMap) -> Self {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         if let (Some(id), None) = (given.next(), given.next())
@@ -35,7 +34,7 @@ impl RequestId {
         id
     }
 
-    /// Puts it into an answer.
+    /// Puts the id into a response.
     pub fn mark(self, headers: &mut HeaderMap) {
         headers.insert(X_REQUEST_ID, self.0);
     }
@@ -48,7 +47,7 @@ impl RequestId {
             let digit = (bits & 0xf) as usize;
             *place = DIGITS.get(digit).copied().unwrap_or(b'0');
         }
-        // Letters, digits and one underscore are always a header value.
+        // Letters, digits and one underscore are always a valid header value.
         Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("req_0")))
     }
 }

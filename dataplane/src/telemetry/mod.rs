@@ -1,5 +1,5 @@
-//! What can be seen of calls from outside. Each serving thread has a `Sight` of its own; a call's `Story`
-//! gathers what happens to it and is told once, when the call is over, however it ends.
+//! Metrics, access log and traces of calls. Each serving thread has a `Telemetry`; a call's `CallRecorder` gathers what
+//! happens to it and reports it once, when the call ends.
 
 mod access_log;
 mod call_recorder;
@@ -37,18 +37,18 @@ use worker::WorkerHandle;
 
 use crate::{Error, decide::sample::RefusalSampler, formats::Route};
 
-/// What of calls is to be seen.
+/// Settings of logs, traces and headers.
 #[derive(Debug, Clone, Default)]
 pub struct TelemetryConfig {
-    /// Headers of its own that the gateway adds to answers.
+    /// Headers of its own that the gateway adds to responses.
     pub headers: Vec<GatewayHeader>,
-    /// The access log; none is written by default.
+    /// The access log; off by default.
     pub log: Option<AccessLog>,
-    /// Where traces go; none are made by default.
+    /// The destination of traces; off by default.
     pub traces: Option<Tracing>,
 }
 
-/// Where the calls of one thread are seen. Cheap to clone.
+/// Telemetry of one thread's calls. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Telemetry(Arc<Thread>);
 
@@ -65,20 +65,20 @@ struct SharedTelemetry {
     log: Option<Log>,
     tracer: Option<Tracer>,
     clock: Clock,
-    /// Of all threads.
+    /// Counters of all threads.
     counters: Mutex<Vec<Arc<CallCounters>>>,
-    /// The same.
+    /// Samples of all threads.
     refused: Mutex<Vec<Sample>>,
 }
 
-/// What has to be waited for when no call is left.
+/// What to wait for after the last call.
 #[derive(Debug)]
 pub(crate) struct TelemetryShutdown {
     writer: Option<WorkerHandle>,
     flush: Option<Flush>,
 }
 
-/// An attempt under way; one that is dropped was cancelled.
+/// An attempt in flight; counted as cancelled if it is dropped.
 #[derive(Debug)]
 pub(crate) struct AttemptGuard<'a> {
     counters: &'a CallCounters,
@@ -86,10 +86,10 @@ pub(crate) struct AttemptGuard<'a> {
 }
 
 impl Telemetry {
-    /// Opens what calls are told to. What has to be waited for at the end comes with it.
+    /// Opens log and traces. Returns what to wait for at shutdown too.
     ///
     /// # Errors
-    /// When the access log cannot be opened, or the collector's address is none.
+    /// Errors if the access log cannot be opened, or the collector's address is invalid.
     pub(crate) fn open(
         config: &TelemetryConfig,
         node: &NodeName,
@@ -140,14 +140,14 @@ impl Telemetry {
         RefusedCallQueue::new(self.clone())
     }
 
-    /// Those since this was asked last, of each thread.
+    /// Refused calls since the last call of this, for each thread.
     fn refused(&self) -> Vec<RefusalSampler<RefusedCall>> {
         let all = self.0.shared.refused.lock();
         let all = all.unwrap_or_else(PoisonError::into_inner);
         all.iter().map(Sample::collect).collect()
     }
 
-    /// A call has come, whose head has just been read.
+    /// Begins to record a call, whose head has just been read.
     pub(crate) fn begin<B>(&self, route: Route, request: &Request<B>) -> CallRecorder {
         let shared = &self.0.shared;
         let watched = shared.log.is_some() || shared.tracer.is_some();
@@ -157,12 +157,12 @@ impl Telemetry {
         CallRecorder::new(self.clone(), (route, Instant::now()), asked, trace)
     }
 
-    /// A request that is no call was answered.
+    /// Counts a response to a request that is not a call.
     pub(crate) fn page(&self, room: EndpointKind, status: u16) {
         self.0.counters.page(room, status);
     }
 
-    /// An attempt begins.
+    /// Begins an attempt.
     pub(crate) fn begin_attempt(&self) -> AttemptGuard<'_> {
         AttemptGuard {
             counters: &self.0.counters,
@@ -177,7 +177,7 @@ impl Telemetry {
 }
 
 impl TelemetryShutdown {
-    /// Lets what was told last reach its end, for a few seconds at most.
+    /// Waits until the last logs and spans are written, for a few seconds at most.
     pub(crate) async fn close(self) {
         if let Some(writer) = self.writer {
             writer.wait().await;
@@ -189,7 +189,7 @@ impl TelemetryShutdown {
 }
 
 impl AttemptGuard<'_> {
-    /// It has ended.
+    /// The attempt has ended.
     pub(crate) fn ended(mut self, outcome: AttemptResult) {
         self.outcome = outcome;
     }

@@ -1,4 +1,4 @@
-//! The counters of all threads, added up, in the words of Prometheus.
+//! The counters of all threads, added up, in the Prometheus format.
 
 use std::{fmt, sync::atomic::Ordering};
 
@@ -21,26 +21,26 @@ use crate::decide::admit::Refusal;
 /// Names and values of labels.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
-/// Counters or gauges that differ in their labels.
+/// Counters or gauges with different labels.
 #[derive(Debug)]
 pub(crate) struct Rows {
     kind: MetricType,
     rows: Vec<(Labels, f64)>,
 }
 
-/// Histograms that differ in their labels.
+/// Histograms with different labels.
 #[derive(Debug)]
 struct Spreads(Vec<(Labels, Spread)>);
 
 #[derive(Debug)]
 struct Spread {
     sum_seconds: f64,
-    /// Upper bound in seconds, and how many are in that bucket alone.
+    /// Upper bound in seconds, and the count of that bucket alone.
     buckets: Vec<(f64, u64)>,
 }
 
 impl Telemetry {
-    /// Registers everything that is counted of calls.
+    /// Registers all counters of calls.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let threads = self.threads();
         let counters = Sums(&threads);
@@ -192,7 +192,7 @@ impl Sums<'_> {
         Rows::counter(rows.collect())
     }
 
-    /// Only what has come up: most of these pairs never do.
+    /// Only pairs that have occurred: most never do.
     fn calls(&self) -> Rows {
         let statuses = STATUSES.iter().map(u16::to_string);
         let statuses = statuses.chain(CLASSES.iter().map(|class| (*class).to_owned()));
@@ -208,7 +208,7 @@ impl Sums<'_> {
         Rows::counter(rows)
     }
 
-    /// Only what has come up: most parts have their price everywhere.
+    /// Only parts that have occurred: most have a price everywhere.
     fn parts(&self) -> Rows {
         let counts = BillPart::all().zip(self.sum(|of| &of.unpriced_parts));
         let counts = counts.filter(|(_, count)| *count > 0);
@@ -248,15 +248,13 @@ fn float(count: u64) -> f64 {
     count as f64
 }
 
-// === impl Rows ===
-
 impl Rows {
     fn counter(rows: Vec<(Labels, f64)>) -> Self {
         let kind = MetricType::Counter;
         Self { kind, rows }
     }
 
-    /// How many there are of each, now.
+    /// The current count of each.
     pub(crate) fn gauge(label: &'static str, counts: &[(&str, u64)]) -> Self {
         let row = |(name, count): &(&str, u64)| (vec![(label, (*name).to_owned())], float(*count));
         Self {

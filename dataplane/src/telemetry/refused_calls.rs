@@ -1,5 +1,5 @@
-//! Refused calls, for whoever lists them. Each serving thread keeps a sample of its own, so that a refused call waits
-//! for nobody, and the link collects them.
+//! Refused calls, for their list. Each serving thread keeps a sample of its own, so that a refused call never waits,
+//! and the link collects them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,23 +15,23 @@ use crate::decide::sample::{RefusalSampler, SampledRow, TOLD_MAX};
 #[derive(Debug, Default)]
 pub(crate) struct RefusedRequest {
     path: String,
-    /// Empty when it named none, or was refused before that was read.
+    /// Empty if the call named none, or was refused before that was read.
     model: String,
     request_id: String,
 }
 
-/// What a call is told of its refusal.
+/// Details of a refusal.
 #[derive(Debug, Default)]
 pub(super) struct RefusalDetails {
     pub(super) wanted: RefusedRequest,
     pub(super) message: String,
 }
 
-/// The sample of a thread. Others have a look at it once a second, for a moment.
+/// The sample of one thread. The link locks it once a second, for a moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sample(Arc<Mutex<RefusalSampler<RefusedCall>>>);
 
-/// Those of all threads, a second's worth at a time.
+/// Samples of all threads, handed out per second.
 #[derive(Debug)]
 pub(crate) struct RefusedCallQueue {
     telemetry: Telemetry,
@@ -46,7 +46,7 @@ impl RefusedCallQueue {
         }
     }
 
-    /// Takes in what the threads have. Says how many calls nobody will be told of.
+    /// Collects the threads' samples. Returns the number of calls that were dropped.
     pub(crate) fn look(&mut self) -> u64 {
         for sample in self.telemetry.refused() {
             self.waiting.merge(sample);
@@ -54,21 +54,21 @@ impl RefusedCallQueue {
         self.waiting.take_lost()
     }
 
-    /// What is told this second. What is not waits.
+    /// Returns what to report this second. The rest waits.
     pub(crate) fn told(&mut self) -> Vec<RefusedCall> {
         let rows = self.waiting.take(TOLD_MAX).into_iter();
         let call = |SampledRow { row, represents }| RefusedCall { represents, ..row };
         rows.map(call).collect()
     }
 
-    /// Nobody wants to be told of those that wait.
+    /// Drops what waits, because refusals are not kept.
     pub(crate) fn forget(&mut self) {
         self.waiting = RefusalSampler::default();
     }
 }
 
 impl RefusedRequest {
-    /// As its head says, and its body if that was read.
+    /// From its head, and from its body if that was read.
     pub(crate) fn of(parts: &Parts, model: Option<String>) -> Self {
         let id = parts.headers.get(X_REQUEST_ID);
         let id = id.and_then(|id| id.to_str().ok());
@@ -79,7 +79,7 @@ impl RefusedRequest {
         }
     }
 
-    /// Of a call that had been let in.
+    /// From the record of a call that had been admitted.
     pub(crate) fn of_record(record: &UsageRecord) -> Self {
         Self {
             path: record.path.clone(),
@@ -90,7 +90,7 @@ impl RefusedRequest {
 }
 
 impl Sample {
-    /// A call was refused.
+    /// Adds a refused call.
     pub(super) fn add(
         &self,
         facts: &CallOutcome<'_>,
@@ -124,13 +124,13 @@ impl Sample {
         self.lock().add(account, code, row);
     }
 
-    /// What it holds; it is empty then.
+    /// Takes the sample's content.
     pub(super) fn collect(&self) -> RefusalSampler<RefusedCall> {
         std::mem::take(&mut *self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, RefusalSampler<RefusedCall>> {
-        // A panic elsewhere leaves a sample that is still one.
+        // A panic elsewhere leaves the sample consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

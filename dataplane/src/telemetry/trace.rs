@@ -1,6 +1,7 @@
-//! Traces over OTLP in the conventions for generative AI: a server span for each call and below it a client
-//! span for each attempt, whose id the provider gets. Batches are sent by a thread of their own. No span
-//! holds a secret, a prompt or a text of an answer.
+//! Traces over OTLP in the conventions for generative AI: a server span for each call, and below it a client span for
+//! each attempt, whose id is sent to the provider. A thread sends them in batches.
+//!
+//! No span contains a secret, a prompt or response text.
 
 use std::time::Duration;
 
@@ -27,27 +28,27 @@ use proxyxai_contract::{id::NodeName, snapshot::UpstreamKey, usage::UsageRecord}
 use super::{call_recorder::CallOutcome, conventions};
 use crate::{Error, formats::Route};
 
-/// How long a stopping data plane tries to send the last spans.
+/// How long a data plane that stops tries to send the last spans.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Where traces go.
+/// Destination of traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tracing {
     /// A collector's gRPC address, `http://host:4317`.
     pub endpoint: String,
-    /// What this gateway is called in traces.
+    /// Name of this gateway in traces.
     pub service: String,
 }
 
-/// Makes traces.
+/// Creates traces.
 #[derive(Debug)]
 pub(super) struct Tracer {
     tracer: SdkTracer,
     propagator: TraceContextPropagator,
 }
 
-/// Sends what is left.
+/// Sends the remaining spans.
 #[derive(Debug)]
 pub(super) struct Flush(SdkTracerProvider);
 
@@ -55,15 +56,15 @@ pub(super) struct Flush(SdkTracerProvider);
 #[derive(Debug)]
 pub(super) struct Trace {
     span: Span,
-    /// The attempt that was answered; it ends with the answer.
+    /// The attempt that was answered; it ends with the response.
     answered: Option<AttemptSpan>,
 }
 
-/// The span of one attempt. Dropped before it has ended, it was cancelled.
+/// The span of one attempt. If it is dropped before it has ended, it was cancelled.
 #[derive(Debug)]
 pub(crate) struct AttemptSpan(Option<Box<Span>>);
 
-/// What an attempt asks whom.
+/// An attempt's target.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttemptInfo<'a> {
     pub(crate) key: &'a UpstreamKey,
@@ -71,13 +72,11 @@ pub(crate) struct AttemptInfo<'a> {
     pub(crate) model: &'a str,
 }
 
-// === impl Tracer ===
-
 impl Tracer {
-    /// Begins to send to a collector, which need not be there yet. Called within a runtime.
+    /// Starts to send to a collector, which need not be reachable yet. Must be called within a runtime.
     ///
     /// # Errors
-    /// When the address is none.
+    /// Errors if the address is invalid.
     pub(super) fn open(to: &Tracing, node: &NodeName) -> Result<(Self, Flush), Error> {
         let mut exporter = SpanExporter::builder()
             .with_tonic()
@@ -106,7 +105,7 @@ impl Tracer {
         Ok((tracer, Flush(provider)))
     }
 
-    /// A call has come; it goes on with the client's trace, if it brings one.
+    /// Begins the trace of a call; it continues the client's trace, if there is one.
     pub(super) fn begin<B>(&self, route: Route, request: &http::Request<B>) -> Trace {
         let parent = self
             .propagator
@@ -132,7 +131,7 @@ impl Tracer {
         }
     }
 
-    /// An attempt of a call begins.
+    /// Begins the span of an attempt.
     pub(super) fn begin_attempt_span(
         &self,
         trace: &Trace,
@@ -170,7 +169,7 @@ impl Tracer {
 }
 
 impl Flush {
-    /// Sends what is left, for a few seconds at most.
+    /// Sends the remaining spans, for a few seconds at most.
     pub(super) async fn run(self) {
         let flushed = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_MAX));
         match tokio::time::timeout(FLUSH_MAX, flushed).await {
@@ -181,15 +180,13 @@ impl Flush {
     }
 }
 
-// === impl Trace ===
-
 impl Trace {
     /// An attempt was answered.
     pub(super) fn answered(&mut self, attempt: Option<AttemptSpan>) {
         self.answered = attempt;
     }
 
-    /// The call is over.
+    /// The call has ended.
     pub(super) fn end(mut self, facts: &CallOutcome<'_>) {
         if let Some(span) = self.answered.take() {
             span.over(facts);
@@ -231,10 +228,8 @@ impl Trace {
     }
 }
 
-// === impl TrySpan ===
-
 impl AttemptSpan {
-    /// Puts its id into what the provider gets, in place of the client's.
+    /// Sends its id to the provider, in place of the client's.
     pub(crate) fn inject(&self, headers: &mut HeaderMap) {
         let Some(span) = &self.0 else {
             return;
@@ -294,7 +289,7 @@ fn fail(span: &mut Span, kind: String, reason: String) {
     span.set_status(Status::error(reason));
 }
 
-/// What the call used, where it makes tokens.
+/// The usage of the call, where it makes tokens.
 fn used(span: &mut Span, record: &UsageRecord) {
     if !record.model_used.is_empty() {
         let model = record.model_used.clone();
@@ -307,7 +302,7 @@ fn used(span: &mut Span, record: &UsageRecord) {
     span.set_attribute(KeyValue::new("proxyxai.cost_usd", record.cost.dollars()));
 }
 
-/// Headers as the propagator reads and writes them.
+/// Headers for the propagator to read and write.
 struct Carrier<T>(T);
 
 impl Extractor for Carrier<&HeaderMap> {

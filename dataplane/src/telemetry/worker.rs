@@ -1,13 +1,13 @@
-//! Threads that work off what calls have left to them, and end when the last call has gone.
+//! Threads that process what calls hand over, and end after the last call.
 
 use std::{convert::Infallible, io, thread, time::Duration};
 
 use tokio::sync::oneshot;
 
-/// How long a stopping data plane waits for one.
+/// How long a data plane that stops waits for one thread.
 const ENDED_MAX: Duration = Duration::from_secs(2);
 
-/// Whoever waits for such a thread.
+/// Handle to wait for such a thread.
 #[derive(Debug)]
 pub(super) struct WorkerHandle {
     name: &'static str,
@@ -18,7 +18,7 @@ impl WorkerHandle {
     /// Starts a thread.
     ///
     /// # Errors
-    /// When the system gives no more.
+    /// Errors if the system cannot start another thread.
     pub(super) fn thread(
         name: &'static str,
         work: impl FnOnce() + Send + 'static,
@@ -28,13 +28,13 @@ impl WorkerHandle {
             .name(name.to_owned())
             .spawn(move || {
                 work();
-                // Dropping it is what tells the end.
+                // Dropping it signals the end.
                 drop(at_work);
             })?;
         Ok(Self { name, ended })
     }
 
-    /// Waits for its end, not for long: an answer that was cut may hold it up.
+    /// Waits for its end, for a short time: a response that was cut may delay it.
     pub(super) async fn wait(self) {
         if tokio::time::timeout(ENDED_MAX, self.ended).await.is_err() {
             tracing::debug!(

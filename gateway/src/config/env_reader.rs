@@ -1,4 +1,4 @@
-//! Reading of single variables: what each kind of value looks like, and what is said of one that does not.
+//! Reading of single variables: the form of each kind of value, and the error if it is invalid.
 
 use std::{
     ffi::OsString,
@@ -17,29 +17,29 @@ use crate::{
     variables::{file_of, variables},
 };
 
-/// Longer than any secret, and short enough to be read by mistake.
+/// Longer than any secret, and small enough to be read by mistake.
 const SECRET_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Reads single variables and remembers what was wrong.
+/// Reads single variables and collects problems.
 pub(super) struct EnvReader<'a> {
     pub(super) get: &'a dyn Fn(&'static str) -> Option<OsString>,
     pub(super) problems: Vec<Invalid>,
 }
 
 impl EnvReader<'_> {
-    /// The value, trimmed; none when it is unset or empty.
+    /// The value, trimmed. Returns `None` if it is unset or empty.
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.exact(name)?;
         let text = value.expose().trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// The same of a variable that holds a secret.
+    /// A trimmed value that is secret.
     pub(super) fn secret(&mut self, name: &'static str) -> Option<Secret> {
         self.text(name).map(Secret::new)
     }
 
-    /// A secret with the blanks around it: a password may have some.
+    /// A secret without trimming: a password may begin or end with blanks.
     pub(super) fn exact(&mut self, name: &'static str) -> Option<Secret> {
         let given = (self.get)(name).filter(|value| !value.is_empty());
         let file = file_of(name).and_then(|file| {
@@ -63,8 +63,8 @@ impl EnvReader<'_> {
         }
     }
 
-    /// What is read from a variable that holds a secret. Whoever reads it has no words for what is wrong but those of
-    /// the program: a message made of the value could not be returned.
+    /// What `parse` makes of a secret. Its error is a fixed text of the program, so that no message can contain the
+    /// value.
     pub(super) fn of_secret<T>(
         &mut self,
         name: &'static str,
@@ -78,13 +78,13 @@ impl EnvReader<'_> {
 
     pub(super) fn problem(&mut self, name: &'static str, problem: &str) {
         let problem = Invalid::new(name, problem);
-        // Some variables are looked at more than once.
+        // Some variables are read more than once.
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
 
-    /// The value, or the default that the table names.
+    /// The value, or the default of the table.
     pub(super) fn or_default(&mut self, name: &'static str) -> String {
         self.text(name).unwrap_or_else(|| {
             let variable = variables().find(|variable| variable.name == name);
@@ -129,7 +129,7 @@ impl EnvReader<'_> {
         Duration::from_millis(self.number(name, 1, 86_400_000))
     }
 
-    /// None for 0.
+    /// `None` for 0.
     pub(super) fn millis_or_off(&mut self, name: &'static str) -> Option<Duration> {
         let millis = self.number(name, 0, 86_400_000);
         (millis > 0).then(|| Duration::from_millis(millis))
@@ -168,8 +168,7 @@ impl EnvReader<'_> {
     }
 }
 
-/// The secret in a file, without the line break that editors put at its end. What is wrong is said without what is in
-/// it.
+/// The secret in a file, without the line break that editors add at its end. Errors do not contain the secret.
 fn kept_in(path: &Path) -> Result<Secret, String> {
     let mut text = Vec::new();
     let read = File::open(path)

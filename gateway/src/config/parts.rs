@@ -1,4 +1,4 @@
-//! Which variables make which part of the configuration: the control plane's, telemetry, the data plane's limits.
+//! Which variables make which part of the configuration: of control, of telemetry, and the data plane's limits.
 
 use std::{collections::BTreeMap, num::NonZero, path::Path};
 
@@ -15,7 +15,7 @@ use proxyxai_dataplane::{Limits, TagMembers, telemetry};
 
 use super::env_reader::EnvReader;
 
-/// Settings that may also be stored; the environment gives their defaults.
+/// Settings that may also be stored. The environment gives their defaults.
 const SETTINGS: [&str; 38] = [
     "MODEL_MAPPER",
     "LEVEL_MAPPER",
@@ -68,7 +68,7 @@ impl EnvReader<'_> {
             );
         }
         let read = url.or(dsn);
-        // What could not be read has been named already.
+        // A value that could not be read has already been reported.
         let unread = read.is_none()
             && ["DATABASE_URL", "POSTGRES_DSN"]
                 .iter()
@@ -107,7 +107,7 @@ impl EnvReader<'_> {
         config
     }
 
-    /// Defaults of the settings, under whichever of their names they are given.
+    /// Defaults of the settings, under any of their names.
     fn settings(&mut self) -> BTreeMap<&'static str, String> {
         let older = [
             ("USER_API_BALANCE", "USER_API_MIN_BALANCE"),

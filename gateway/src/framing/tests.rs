@@ -1,8 +1,8 @@
-//! Laws of framing: what is refused, what is let through, and which heads are known.
+//! Properties of framing: what is refused, what is passed on, and which heads are recognised.
 
 use super::*;
 
-/// As hyper tells of a head: it drops a length beside a coding.
+/// Judges a head as hyper reports it: hyper drops a length beside a transfer coding.
 fn judge(version: Version, head: &str) -> Framing {
     let kept = HeadInspector::new(1024);
     kept.record_read(head.as_bytes());
@@ -79,8 +79,8 @@ fn a_coded_request_whose_head_was_not_seen_is_told_apart() {
 
 const CODED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// Whether the last of these reads shows that its head has a length. The first read begins with a request that
-/// has a body of so many bytes, which is read to its end before the last read.
+/// Whether the last of these reads shows that its head has a length. The first read begins with a request whose body
+/// has `length` bytes and is read to its end before the last read.
 fn known_after(length: Option<u64>, first: &str, reads: &[&str]) -> Option<bool> {
     let head = HeadInspector::new(1024);
     head.record_read(first.as_bytes());
@@ -128,7 +128,7 @@ fn a_head_is_judged_only_from_its_first_byte() {
         (None, CODED.to_owned(), vec!["0\r\n\r\nP", rest]),
     ] {
         let known = known_after(length, &first, &reads);
-        // What comes while a request is being answered may be its successor's beginning, seen as a whole.
+        // What comes during a request may be the beginning of the next one, and is seen as a whole.
         let whole = reads == [begun, rest];
         assert_eq!(known, whole.then_some(true), "{first} {reads:?}");
     }
@@ -140,7 +140,7 @@ fn a_body_that_is_not_read_to_its_end_is_no_head() {
     head.record_read(CODED.as_bytes());
     let late = head.begin_body(None);
     head.record_read(b"0\r\n\r\n");
-    // hyper has taken another request meanwhile, of which the body comes.
+    // hyper has meanwhile taken another request, whose body comes now.
     let unread = head.begin_body(None);
     late.body_ended();
     head.record_read(b"3;GET / HTTP/1.1\r\n\r\n");

@@ -1,5 +1,5 @@
-//! `proxyxai prices sync`: lays a public list over the prices in force. Shows what that would change, and does it
-//! when told to.
+//! `proxyxai prices sync`: merges a public list into the prices in force. Shows what that would change, and applies it
+//! on request.
 
 use std::path::PathBuf;
 
@@ -56,10 +56,10 @@ pub(crate) struct SyncArguments {
     note: String,
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 ///
 /// # Errors
-/// When the list cannot be had, or what it says is not to be applied.
+/// Errors if the list cannot be fetched, or its prices must not be applied.
 pub(super) async fn run(arguments: SyncArguments, config: &Config) -> anyhow::Result<()> {
     let bounds = PriceBounds::parse(&arguments.factor, arguments.gone_max)?;
     let (name, text) = list(arguments.list.as_deref(), config).await?;
@@ -114,9 +114,9 @@ pub(super) async fn run(arguments: SyncArguments, config: &Config) -> anyhow::Re
         text: laid.text,
         valid_from: None,
         note,
-        // How many models may be gone was asked for, and looked at above.
+        // The number of removed models was given by the user and checked above.
         force: arguments.force || taken_out > GONE_MAX,
-        // Nothing that somebody loads meanwhile is undone.
+        // Never undoes a table that somebody loads in the meantime.
         over,
     };
     let (version, changes) = control.load(new).await?;
@@ -144,7 +144,7 @@ async fn list(given: Option<&str>, config: &Config) -> anyhow::Result<(String, S
 }
 
 fn print_sync(changes: &[PriceChange], laid: &MergedTable, list: &Imported, prune: bool) {
-    // All fields of a new model are new; its name tells enough.
+    // All fields of a new model are new, so its name is enough.
     let known = changes
         .iter()
         .filter(|change| !laid.added.contains(&change.model));

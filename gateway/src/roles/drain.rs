@@ -1,4 +1,4 @@
-//! The end of a role, in the order in which calls flow.
+//! The shutdown of a role, in the order in which calls flow.
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -9,14 +9,14 @@ use crate::{
     serve::{self, RequestHandler},
 };
 
-/// How a role comes to its end.
+/// The steps of a shutdown.
 pub(super) struct DrainSteps<S, L, D, C> {
     pub(super) stopping: S,
-    /// Says that no more calls are wanted.
+    /// Announces that no more calls are wanted.
     pub(super) leave: L,
-    /// Takes no more calls.
+    /// Stops taking calls.
     pub(super) drain: D,
-    /// Has what is still open end itself.
+    /// Makes open calls end themselves.
     pub(super) cut: C,
 }
 
@@ -49,7 +49,7 @@ pub(super) async fn serve_and_drain(
     tracing::info!("leaving");
     leave();
     end.close_after_responses();
-    // Whoever balances the load has to see it before calls are refused.
+    // Load balancers have to see it before calls are refused.
     tokio::select! {
         ended = &mut serving => return ended.context("serving ended"),
         () = tokio::time::sleep(config.drain_delay) => {}

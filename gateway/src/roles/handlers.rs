@@ -1,4 +1,4 @@
-//! What answers requests in each role.
+//! The request handlers of each role.
 
 use std::{net::SocketAddr, num::NonZero};
 
@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 
 use crate::{config::Config, lingering::LingeringBody, serve::RequestHandler};
 
-/// Calls go to the data plane directly; each serving thread has its own connections to providers.
+/// Handlers that send calls directly to the data plane. Each serving thread has its own connections to providers.
 pub(super) fn surface_handlers(
     surface: HttpService,
     config: &Config,
@@ -24,7 +24,7 @@ pub(super) fn surface_handlers(
         .collect()
 }
 
-/// Answers with a data plane.
+/// Handles requests with a data plane.
 #[derive(Clone)]
 struct SurfaceHandler(HttpService);
 
@@ -47,7 +47,7 @@ fn serving_threads(config: &Config) -> usize {
     config.worker_threads.unwrap_or_else(cores)
 }
 
-/// A control plane alone is an ordinary axum application.
+/// The handler of a control plane alone, which is an ordinary axum application.
 pub(super) fn router_handler(router: Router, trusted: IpList) -> impl RequestHandler {
     move |peer: SocketAddr, mut request: Request<LingeringBody>| {
         let edge = Edge::enter(&mut request);

@@ -12,8 +12,8 @@ use proxyxai_contract::id::NodeName;
 
 use crate::config::Config;
 
-/// The configured name, or one that is made up once and kept: it must not change while usage of it
-/// may still be spooled, and no two nodes of a cascade may share one.
+/// The configured name, or one that is generated once and kept. It must not change while usage under it may still be
+/// spooled, and no two nodes of a cascade may share one.
 pub(super) fn node_name(config: &Config) -> anyhow::Result<NodeName> {
     if let Some(name) = &config.node_name {
         return Ok(name.clone());

@@ -1,4 +1,4 @@
-//! What a control plane does besides answering HTTP.
+//! The tasks of a control plane beside HTTP.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{allocator, connection_limits::ConnectionLimits, grpc, in_process};
 
-/// The gRPC servers and background work of control.
+/// The gRPC servers and background jobs of control.
 pub(super) struct ControlTasks {
     pub(super) grpc: SocketAddr,
     tasks: JoinSet<()>,
@@ -40,7 +40,7 @@ impl ControlTasks {
             tasks.spawn(async move { log_end(served.await) });
         }
         tasks.spawn(control.clone().run(stop.clone()));
-        // Posting is what a burst leaves behind, and it is done on these threads.
+        // A burst of calls is followed by posting, which runs on these threads.
         let stopped = stop.clone();
         tasks.spawn(async move {
             let _stopped = stopped
@@ -56,7 +56,7 @@ impl ControlTasks {
 
     pub(super) async fn stop(mut self) {
         self.stop.cancel();
-        // Watch streams of data planes that are still there do not end by themselves.
+        // Watch streams of connected data planes do not end by themselves.
         let patience = std::time::Duration::from_millis(500);
         let ended = tokio::time::timeout(patience, async {
             while self.tasks.join_next().await.is_some() {}

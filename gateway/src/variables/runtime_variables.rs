@@ -1,8 +1,8 @@
-//! How it behaves, at control and on data planes: limits, times, and what can be seen of it.
+//! Variables of runtime behaviour, on control and data planes: limits, times, and telemetry.
 
 use super::{BOTH, CONTROL, DATA, Variable, var};
 
-/// Read at the start; a change takes another one.
+/// Read at the start; a change needs a restart.
 pub(super) const RUNNING: &[Variable] = &[
     var(
         "PARTIAL_KEY_CHARS",

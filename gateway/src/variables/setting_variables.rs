@@ -1,4 +1,4 @@
-//! What is also a setting: the variable counts until root stores another value (`/x-config`).
+//! Variables that are also settings: the variable applies until root stores another value (`/x-config`).
 
 use super::{CONTROL, Variable, secret, var};
 

@@ -1,5 +1,5 @@
-//! Accounts, with their windows and allow lists, between the wire and the domain. Only form is
-//! judged here: whether a parent exists is the control plane's business.
+//! Accounts, with their windows and access lists, between the wire and the domain. Only the form is checked here:
+//! whether a parent exists is checked by control.
 
 use std::num::NonZeroU32;
 
@@ -161,10 +161,10 @@ fn further_key_to_wire(key: &FurtherKey) -> wire::FurtherKeyEntry {
     }
 }
 
-/// Reads six windows; all must be present and not negative.
+/// Reads six windows.
 ///
 /// # Errors
-/// Names the window that is wrong.
+/// Errors if a window is missing or negative; the error names it.
 pub fn limits_from_wire(limits: wire::RateLimits) -> Result<RateLimits, Invalid> {
     let wire::RateLimits {
         rpm,

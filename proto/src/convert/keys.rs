@@ -1,5 +1,4 @@
-//! Upstream keys and their health between the wire and the domain. It decides nothing about when a
-//! key may be used.
+//! Upstream keys and their health between the wire and the domain. When a key may be used is decided elsewhere.
 
 use super::{millis_from_wire, millis_to_wire};
 use crate::{
@@ -50,7 +49,7 @@ pub(super) fn key_to_wire(key: &UpstreamKey) -> wire::KeyEntry {
 /// Reads a key's config.
 ///
 /// # Errors
-/// When the provider type is unknown, the list of models is too long, a number is out of its range or a header may
+/// Errors if the provider type is unknown, the list of models is too long, a number is out of range or a header must
 /// not be set.
 pub fn config_from_wire(config: wire::KeyConfig) -> Result<KeyConfig, Invalid> {
     let wire::KeyConfig {
@@ -93,7 +92,7 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
         headers,
         price,
     } = config;
-    // Both are far below the wire type's end.
+    // Both are far below the maximum of the wire type.
     let cap = max_concurrency.map_or(0, |cap| i32::try_from(cap.get()).unwrap_or(i32::MAX));
     wire::KeyConfig {
         provider_type: provider_type.as_str().to_owned(),
@@ -110,7 +109,7 @@ pub fn config_to_wire(config: &KeyConfig) -> wire::KeyConfig {
 /// Reads a health entry.
 ///
 /// # Errors
-/// When the key id, the state or its end is wrong.
+/// Errors if the key id, the state or its end is invalid.
 pub fn health_from_wire(entry: wire::HealthEntry) -> Result<KeyHealthReport, Invalid> {
     let wire::HealthEntry {
         key_id,

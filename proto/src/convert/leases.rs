@@ -1,4 +1,4 @@
-//! Leases of credit, what is asked and answered about them, and money as last posted.
+//! Leases of credit, requests for them and their replies, and posted balances.
 
 use crate::{
     Invalid,
@@ -8,10 +8,10 @@ use crate::{
     wire,
 };
 
-/// Reads who pays; a client key of 0 is none.
+/// Reads a payer; a client key of 0 means none.
 ///
 /// # Errors
-/// When an id cannot be one.
+/// Errors if an id is invalid.
 pub(super) fn payer_from_wire(account: i64, client_key: i64) -> Result<PayerId, Invalid> {
     Ok(PayerId {
         account: AccountId::new(account).map_err(|error| error.under("account_id"))?,
@@ -19,10 +19,10 @@ pub(super) fn payer_from_wire(account: i64, client_key: i64) -> Result<PayerId, 
     })
 }
 
-/// Reads a client key; 0 is none.
+/// Reads a client key; 0 means none.
 ///
 /// # Errors
-/// When it is negative.
+/// Errors if it is negative.
 pub(super) fn client_key_from_wire(id: i64) -> Result<Option<ClientKeyId>, Invalid> {
     let given = Some(id).filter(|id| *id != 0).map(ClientKeyId::new);
     given
@@ -38,7 +38,7 @@ pub(super) fn client_key_to_wire(id: Option<ClientKeyId>) -> i64 {
 /// Reads a lease.
 ///
 /// # Errors
-/// When its account's id cannot be one, or its amount is negative.
+/// Errors if its account's id is invalid, or its amount is negative.
 pub fn lease_from_wire(lease: wire::Lease) -> Result<LeasedCredit, Invalid> {
     let wire::Lease {
         account_id,
@@ -71,10 +71,10 @@ pub fn lease_to_wire(lease: &LeasedCredit) -> wire::Lease {
     }
 }
 
-/// Reads an ask.
+/// Reads a lease request.
 ///
 /// # Errors
-/// When its account's id cannot be one, or it needs more than it asks for.
+/// Errors if its account's id is invalid, or it needs more than it asks for.
 pub fn ask_from_wire(ask: wire::LeaseAsk) -> Result<LeaseAsk, Invalid> {
     let wire::LeaseAsk {
         account_id,
@@ -97,7 +97,7 @@ pub fn ask_from_wire(ask: wire::LeaseAsk) -> Result<LeaseAsk, Invalid> {
     })
 }
 
-/// An ask for the wire.
+/// A lease request for the wire.
 pub fn ask_to_wire(ask: &LeaseAsk) -> wire::LeaseAsk {
     let LeaseAsk {
         payer,
@@ -114,10 +114,10 @@ pub fn ask_to_wire(ask: &LeaseAsk) -> wire::LeaseAsk {
     }
 }
 
-/// Reads an answer.
+/// Reads the reply to a lease request.
 ///
 /// # Errors
-/// When the lease or the standing is missing or cannot be read.
+/// Errors if the lease or the balance is missing or cannot be read.
 pub fn answer_from_wire(answer: wire::LeaseAnswer) -> Result<LeaseAnswer, Invalid> {
     let shortage = answer.shortage();
     let wire::LeaseAnswer {
@@ -139,7 +139,7 @@ pub fn answer_from_wire(answer: wire::LeaseAnswer) -> Result<LeaseAnswer, Invali
     })
 }
 
-/// An answer for the wire.
+/// The reply to a lease request for the wire.
 pub fn answer_to_wire(answer: &LeaseAnswer) -> wire::LeaseAnswer {
     let LeaseAnswer {
         lease,
@@ -160,10 +160,10 @@ pub fn answer_to_wire(answer: &LeaseAnswer) -> wire::LeaseAnswer {
     }
 }
 
-/// Reads a standing.
+/// Reads a posted balance.
 ///
 /// # Errors
-/// When the account id is wrong.
+/// Errors if the account id is invalid.
 pub fn standing_from_wire(standing: &wire::Standing) -> Result<PostedBalance, Invalid> {
     let wire::Standing {
         account_id,
@@ -177,7 +177,7 @@ pub fn standing_from_wire(standing: &wire::Standing) -> Result<PostedBalance, In
     })
 }
 
-/// A standing for the wire.
+/// A posted balance for the wire.
 pub fn standing_to_wire(standing: &PostedBalance) -> wire::Standing {
     let PostedBalance {
         account,

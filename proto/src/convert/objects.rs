@@ -1,4 +1,4 @@
-//! Objects of providers and their owners.
+//! Objects kept by providers, and the accounts that own them.
 
 use std::mem::take;
 
@@ -17,10 +17,10 @@ use crate::{
     wire,
 };
 
-/// Reads an owner.
+/// Reads an object with its owner.
 ///
 /// # Errors
-/// Names the field that cannot be read.
+/// Errors if a field cannot be read; the error names it.
 pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<OwnedObject, Invalid> {
     let wire::ObjectEntry {
         id,
@@ -49,7 +49,7 @@ pub fn owned_from_wire(entry: wire::ObjectEntry) -> Result<OwnedObject, Invalid>
     })
 }
 
-/// An owner for the wire.
+/// An object with its owner for the wire.
 pub fn owned_to_wire(owned: &OwnedObject) -> wire::ObjectEntry {
     let OwnedObject {
         id,
@@ -79,10 +79,10 @@ pub fn owned_to_wire(owned: &OwnedObject) -> wire::ObjectEntry {
     }
 }
 
-/// Reads work that is due.
+/// Reads due work.
 ///
 /// # Errors
-/// Names the field that cannot be read.
+/// Errors if a field cannot be read; the error names it.
 pub fn due_from_wire(work: wire::DueWork) -> Result<DueWork, Invalid> {
     let object = work.object.ok_or(Invalid::new("object", "is missing"))?;
     Ok(DueWork {
@@ -91,7 +91,7 @@ pub fn due_from_wire(work: wire::DueWork) -> Result<DueWork, Invalid> {
     })
 }
 
-/// Work that is due, for the wire.
+/// Due work for the wire.
 pub fn due_to_wire(due: &DueWork) -> wire::DueWork {
     wire::DueWork {
         object: Some(owned_to_wire(&due.object)),
@@ -99,7 +99,7 @@ pub fn due_to_wire(due: &DueWork) -> wire::DueWork {
     }
 }
 
-/// Takes what a record says of objects; none when it says nothing. What cannot be read stays as it was.
+/// Takes the objects out of a record. Returns `None` if it has none. Fields that cannot be read stay as they were.
 pub(super) fn objects_from_wire(
     made: &mut [wire::MadeObject],
     (pending, held_nanos): (bool, i64),
@@ -124,7 +124,7 @@ pub(super) fn objects_from_wire(
     Ok((objects != CallObjects::default()).then(|| Box::new(objects)))
 }
 
-/// Writes it into a record.
+/// Writes the objects into a record.
 pub(super) fn objects_into_wire(objects: Option<&CallObjects>, record: &mut wire::UsageRecord) {
     let Some(objects) = objects else {
         return;
@@ -145,7 +145,7 @@ pub(super) fn objects_into_wire(objects: Option<&CallObjects>, record: &mut wire
     record.forgets = forgets.clone().unwrap_or_default();
 }
 
-/// What may be wrong in one.
+/// The fields of a created object that may be invalid.
 fn facts_of_made(made: &wire::MadeObject) -> Result<(ObjectKind, Millis), Invalid> {
     let expires = millis_from_wire("expire_time", made.expire_time.as_ref());
     Ok((kind(&made.kind)?, expires?))
@@ -205,7 +205,7 @@ fn work(model: &str, nanos: i64) -> PendingWork {
 /// Reads a kind.
 ///
 /// # Errors
-/// When there is no such kind.
+/// Errors if there is no such kind.
 pub fn kind(text: &str) -> Result<ObjectKind, Invalid> {
     ObjectKind::parse(text).ok_or_else(|| Invalid::new("kind", "is not known"))
 }

@@ -1,5 +1,5 @@
-//! The price table between the wire and the domain. A price that cannot be read is left out and
-//! named; the others stand. Nothing is computed from a price here.
+//! The price table between the wire and the domain. A price that cannot be read is left out and named; the others are
+//! kept. Nothing is computed from prices here.
 
 use std::collections::BTreeMap;
 
@@ -113,7 +113,7 @@ fn scale_from_wire(scale: wire::Scale) -> Result<TierPrices, Invalid> {
     })
 }
 
-/// Prices of parts that this program knows; one that it does not know has none here.
+/// Prices of the parts that this program knows. Unknown parts are skipped.
 fn priced(parts: &[wire::PartPrice]) -> impl Iterator<Item = (BillPart, i64)> + '_ {
     let known = |price: &wire::PartPrice| Some((part_from_wire(price.part)?, price.nanos));
     parts.iter().filter_map(known)
@@ -129,7 +129,7 @@ fn units_from_wire(
     Ok(units)
 }
 
-/// What control planes say that know these parts alone.
+/// Prices from control planes that know only these parts.
 fn named(price: &wire::ModelPrice) -> impl Iterator<Item = (BillPart, i64)> + use<> {
     let named = [
         (BillPart::InputText, Some(price.input_text)),

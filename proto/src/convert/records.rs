@@ -1,4 +1,4 @@
-//! Usage records and standings.
+//! Usage records and posted balances.
 
 use prost::Message as _;
 
@@ -20,21 +20,21 @@ use crate::{
     wire,
 };
 
-/// Records are capped so that one message stays far below the 4 MiB that gRPC allows by default.
+/// Keeps one message far below gRPC's default maximum of 4 MiB.
 const BATCH_RECORDS_MAX: usize = 1000;
 
-/// A record that control cannot take as it is.
+/// A usage record that control cannot post as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpostableRecord {
-    /// Its place in its spool.
+    /// Its sequence in its spool.
     pub sequence: u64,
-    /// Whose it says that it is.
+    /// The account that it names.
     pub account: i64,
     /// The call's `x-request-id`.
     pub request_id: String,
     /// What is wrong with it.
     pub reason: String,
-    /// As it was written.
+    /// The record as it was written.
     pub record: Vec<u8>,
 }
 
@@ -49,16 +49,16 @@ impl UnpostableRecord {
         }
     }
 
-    /// A record that could be read.
+    /// From a record that could be read.
     pub fn of(record: &UsageRecord, reason: impl Into<String>) -> Self {
         Self::new(&record_to_wire(record), reason)
     }
 }
 
-/// Reads the records of a report; those that cannot be read come apart.
+/// Reads the records of a report and separates those that cannot be read.
 ///
 /// # Errors
-/// When there are too many, or they do not ascend.
+/// Errors if there are too many, or their sequences do not ascend.
 pub fn batch_from_wire(
     records: Vec<wire::UsageRecord>,
 ) -> Result<(Vec<UsageRecord>, Vec<UnpostableRecord>), Invalid> {
@@ -86,12 +86,12 @@ pub fn batch_from_wire(
 /// Reads one record.
 ///
 /// # Errors
-/// Names the field that cannot be read.
+/// Errors if a field cannot be read; the error names it.
 pub fn record_from_wire(mut record: wire::UsageRecord) -> Result<UsageRecord, Invalid> {
     take_from_wire(&mut record)
 }
 
-/// The same. One that cannot be read stays as it was, so that it can be told; that is why texts are taken last.
+/// Reads one record. If that fails the record is left unchanged, so that it can be reported; so texts are taken last.
 #[expect(clippy::too_many_lines, reason = "a line for each field")]
 fn take_from_wire(record: &mut wire::UsageRecord) -> Result<UsageRecord, Invalid> {
     let measure = record.measure();
@@ -254,7 +254,7 @@ pub fn record_to_wire(record: &UsageRecord) -> wire::UsageRecord {
         tag,
         abandoned,
         attempts,
-        // Of control's own knowledge.
+        // Known only to control.
         expense: _,
     } = record;
     let measure = match measure {
@@ -315,7 +315,7 @@ fn sum_from_wire(
     })
 }
 
-/// A line of a part that this program does not know yet is left out; its amount is in the cost.
+/// A line of a part that this program does not know is left out; the cost includes its amount.
 fn line_from_wire(line: &wire::PriceLine) -> Result<Option<PriceLine>, Invalid> {
     let price = line.price_nanos.map(Money::from_nanos);
     if price.is_some_and(Money::is_negative) {
@@ -346,12 +346,12 @@ fn multiplier(field: &str, micros: i64) -> Result<Option<Multiplier>, Invalid> {
     }
 }
 
-/// A record as bytes, for keeping it on disk until control has it.
+/// A record as bytes, to be kept on disk until control has it.
 pub fn record_to_bytes(record: &UsageRecord) -> Vec<u8> {
     record_to_wire(record).encode_to_vec()
 }
 
-/// Gives a record that `record_to_bytes` wrote its sequence. Of a field that comes twice, the last counts.
+/// Adds a sequence to a record that `record_to_bytes` wrote. If a field comes twice, the last value applies.
 pub fn sequence_bytes(record: &mut Vec<u8>, sequence: u64) {
     let numbered = wire::UsageRecord {
         sequence,
@@ -363,7 +363,7 @@ pub fn sequence_bytes(record: &mut Vec<u8>, sequence: u64) {
 /// Reads what `record_to_bytes` wrote.
 ///
 /// # Errors
-/// When the bytes are no record.
+/// Errors if the bytes are not a record.
 pub fn record_from_bytes(bytes: &[u8]) -> Result<UsageRecord, Invalid> {
     let record = wire::UsageRecord::decode(bytes);
     record_from_wire(record.map_err(|error| Invalid::new("record", error.to_string()))?)

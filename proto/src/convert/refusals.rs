@@ -9,7 +9,7 @@ use crate::{
     wire,
 };
 
-/// Reads attempts. One whose outcome this program does not know is left out, and so are those that are too many.
+/// Reads attempts. Leaves out those with an unknown outcome and those beyond the maximum.
 pub(super) fn attempts_from_wire(attempts: &[wire::Attempt]) -> Result<Vec<Attempt>, Invalid> {
     let known = attempts
         .iter()
@@ -69,7 +69,7 @@ const fn outcome_to_wire(outcome: AttemptOutcome) -> i32 {
 /// Reads a refused call.
 ///
 /// # Errors
-/// Names the field that cannot be read.
+/// Errors if a field cannot be read; the error names it.
 pub fn refused_from_wire(call: wire::RefusedCall) -> Result<RefusedCall, Invalid> {
     let wire::RefusedCall {
         id,

@@ -1,5 +1,5 @@
-//! Settings of the data plane and the routing rules they share with accounts, between the wire and
-//! the domain. The rules' own grammar is in `routing`, not here.
+//! Settings of the data plane and the routing rules they share with accounts, between the wire and the domain. The
+//! syntax of the rules is in `routing`.
 
 use std::num::NonZeroU32;
 
@@ -49,7 +49,7 @@ pub(super) fn settings_from_wire(settings: wire::ProxySettings) -> Result<ProxyS
         calls_per_account_max: NonZeroU32::new(calls_per_account_max),
         call_min_balance: Money::from_nanos(call_min_balance_nanos),
         refuse_unpriced,
-        // A control plane that does not know it sends none.
+        // A control plane that does not know the policy sends none.
         abandoned: AbandonedPolicy::parse(&abandoned).unwrap_or_default(),
         keeps_refusals,
         hasher: KeyHasher::new(&client_key_hash_key)?,

@@ -1,6 +1,5 @@
-//! Usage records between the call that wrote them and control: a data plane keeps them as they were
-//! written and reports them so, because reading and writing each of them anew costs about as much as
-//! posting it.
+//! Usage records on their way from a call to control. A data plane keeps and reports them as bytes, because decoding
+//! and encoding each of them again costs about as much as posting it.
 
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
@@ -14,15 +13,15 @@ pub struct SpooledReport {
     /// Name of the data plane.
     #[prost(string, tag = "1")]
     pub node: String,
-    /// Start of its spool.
+    /// The spool's epoch.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
-    /// What `record_to_bytes` wrote, each with its sequence.
+    /// Records that `record_to_bytes` wrote, each with its sequence.
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub records: Vec<Bytes>,
 }
 
-/// The part of a `UsageRecord` that concerns its account's purse.
+/// The fields of a `UsageRecord` that concern the credit of its account.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct SpooledCharge {
     #[prost(int64, tag = "3")]
@@ -35,10 +34,11 @@ struct SpooledCharge {
     client_key_id: i64,
 }
 
-/// Whom a record charges, and how much, with what stays set aside. A client key that is told pays beside its account.
+/// The payer of a record and the amount charged, including what stays reserved. If a client key is named, it pays as
+/// well as its account.
 ///
 /// # Errors
-/// When the bytes are no record.
+/// Errors if the bytes are not a record.
 pub fn charge_from_bytes(record: &[u8]) -> Result<(PayerId, Money), Invalid> {
     let charge =
         SpooledCharge::decode(record).map_err(|error| Invalid::new("record", error.to_string()))?;
@@ -48,7 +48,7 @@ pub fn charge_from_bytes(record: &[u8]) -> Result<(PayerId, Money), Invalid> {
     ))
 }
 
-/// Records one after the other, each with its length before it.
+/// Joins records, each preceded by its length.
 pub fn pack_records<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut packed = Vec::new();
     for record in records {
@@ -58,10 +58,10 @@ pub fn pack_records<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     packed
 }
 
-/// What `pack_records` put together.
+/// Splits what `pack_records` joined.
 ///
 /// # Errors
-/// When the bytes end within a record.
+/// Errors if the bytes end within a record.
 pub fn unpack_records(mut packed: Bytes) -> Result<Vec<Bytes>, Invalid> {
     let short = || Invalid::new("records", "end early");
     let mut records = Vec::new();

@@ -1,5 +1,5 @@
-//! Updates of the configuration. A data plane leaves out single items that it cannot read and names
-//! them; it never applies half of one.
+//! Updates of the configuration. A data plane leaves out and names single items that it cannot read. It never applies
+//! half of an item.
 
 use super::{
     accounts::{account_from_wire, account_to_wire},
@@ -17,7 +17,7 @@ use crate::{
     wire,
 };
 
-/// Reads an update; items that cannot be read are left out and named.
+/// Reads an update. Returns the items that cannot be read beside it.
 pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedItem>) {
     let wire::Update {
         revision,
@@ -88,7 +88,7 @@ pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedIt
     (read, rejections)
 }
 
-/// What can be read of items that need no answer.
+/// The items that can be read. The others are dropped without being reported.
 fn readable<T, U>(items: Vec<T>, read: impl FnMut(T) -> Result<U, Invalid>) -> Vec<U> {
     items.into_iter().map(read).filter_map(Result::ok).collect()
 }

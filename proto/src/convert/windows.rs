@@ -1,4 +1,4 @@
-//! What is asked and granted of windows. Whether an account or a window exists is control's business.
+//! Requests for units of windows, and grants. Whether an account or a window exists is checked by control.
 
 use super::{
     leases::{client_key_from_wire, client_key_to_wire},
@@ -11,13 +11,13 @@ use crate::{
     wire,
 };
 
-/// Longer patterns are not let into the limits by model.
+/// Limits by model accept no longer patterns.
 const MODEL_BYTES_MAX: usize = 255;
 
-/// Reads an ask.
+/// Reads a request for units.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// Errors if a field is invalid; the error names it.
 pub fn window_ask_from_wire(ask: wire::WindowAsk) -> Result<WindowAsk, Invalid> {
     let wire::WindowAsk {
         key,
@@ -35,7 +35,7 @@ pub fn window_ask_from_wire(ask: wire::WindowAsk) -> Result<WindowAsk, Invalid> 
     })
 }
 
-/// An ask for the wire.
+/// A request for units for the wire.
 pub fn window_ask_to_wire(ask: &WindowAsk) -> wire::WindowAsk {
     let WindowAsk {
         key,
@@ -56,7 +56,7 @@ pub fn window_ask_to_wire(ask: &WindowAsk) -> wire::WindowAsk {
 /// Reads a grant.
 ///
 /// # Errors
-/// Names the field that is wrong.
+/// Errors if a field is invalid; the error names it.
 pub fn window_grant_from_wire(grant: wire::WindowGrant) -> Result<WindowGrant, Invalid> {
     let wire::WindowGrant {
         key,

@@ -1,13 +1,13 @@
-//! What the accounts above one leave of where its calls go: no account gets further than each one above it below
-//! root, whoever made its rules. Root is the operator, who may use everything.
+//! Limits that ancestors set to where an account's calls go: no account gets further than each account between it and
+//! root, no matter who made its rules. Root is the operator, who may use everything.
 //!
-//! - **Models.** What a call is mapped to, each account above has to be able to get itself: under the name asked for,
-//!   or under the model's own name, which its list then allows and nothing maps to another. So an account that
-//!   maps `fast=gpt-x` for those below it need not allow `gpt-x`, and none of them gets round its list by a map of
-//!   its own. The same goes for substitutes, which may also be substitutes of the account above.
-//! - **Levels.** An account may give what its `AllowLevels` names; with no such list, the levels that its own call
-//!   for the model would be tried on. A level of the account's own beyond that counts as its parent's.
-//! - **Gear.** The smallest counts.
+//! - **Models.** Each ancestor must be able to get the mapped model itself: under the requested name, or under the
+//!   model's own name if its list allows that and nothing maps it to another. So an account that maps `fast=gpt-x` for
+//!   its descendants need not allow `gpt-x`, and a descendant cannot bypass its list by its own mapper.
+//! - **Substitutes.** They follow the same rule, and may also be substitutes of the ancestor.
+//! - **Levels.** An account may give the levels of its `AllowLevels`; without such a list, those that its own call for
+//!   the model would be tried on. An account's own level beyond that is replaced by its parent's.
+//! - **Gear.** The smallest applies.
 
 use super::{AccountRules, RouteRefusal};
 use crate::{
@@ -17,17 +17,17 @@ use crate::{
     snapshot::AccountConfig,
 };
 
-/// What of the levels the accounts above leave to one.
+/// The levels that its ancestors allow an account.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LevelBounds {
-    /// Those it may use.
+    /// Levels it may use.
     pub(super) may: Levels,
-    /// Where its calls begin that no mapper sends elsewhere.
+    /// The level of calls that no level mapper changes.
     pub(super) home: Level,
 }
 
 impl LevelBounds {
-    /// All levels, for an account of this one.
+    /// All levels, for an account of level `home`.
     pub(super) const fn all(home: Level) -> Self {
         Self {
             may: Levels::ALL,
@@ -37,7 +37,7 @@ impl LevelBounds {
 }
 
 impl<'a> AccountRules<'a> {
-    /// The account above, if it is one that bounds what is below it.
+    /// The parent, if it restricts its descendants.
     fn above(self) -> Option<Self> {
         let (account, ancestors) = self.ancestors.split_first()?;
         account.parent.is_some().then_some(Self {
@@ -47,13 +47,13 @@ impl<'a> AccountRules<'a> {
         })
     }
 
-    /// All of those, nearest first.
+    /// All such ancestors, nearest first.
     fn all_above(self) -> impl Iterator<Item = Self> {
         std::iter::successors(self.above(), |scope| scope.above())
     }
 
-    /// Whether its calls may go elsewhere than those of an account above. For most there is nothing to look at: what
-    /// they have is what they have inherited.
+    /// Whether its calls may go elsewhere than those of an ancestor. Most accounts inherit everything, so there is
+    /// nothing to check.
     pub(super) fn may_differ(self) -> bool {
         let differs = |account: &AccountConfig, above: &AccountConfig| {
             account.level != above.level
@@ -77,7 +77,7 @@ impl<'a> AccountRules<'a> {
         above.fold(self.account.gear, u8::min)
     }
 
-    /// What the accounts above leave to this one for a model.
+    /// The levels that its ancestors allow this account for a model.
     pub(super) fn reach_above(self, model: Option<&str>) -> LevelBounds {
         let own = self.account.level;
         let Some(above) = self.above() else {
@@ -101,7 +101,7 @@ impl<'a> AccountRules<'a> {
         (above.may.intersection(own), above.home)
     }
 
-    /// The nearest account above that may not use a level.
+    /// The nearest ancestor that may not use a level.
     pub(super) fn bound_of_level(
         self,
         level: Level,
@@ -112,10 +112,10 @@ impl<'a> AccountRules<'a> {
         bound.map(|scope| scope.account)
     }
 
-    /// Whether each account above could get a model itself that another name leads to.
+    /// Checks that each ancestor could get `model` itself.
     ///
     /// # Errors
-    /// Names the nearest that could not.
+    /// Errors with the nearest ancestor that could not.
     pub(super) fn check_model(self, asked: &str, model: &str) -> Result<(), RouteRefusal> {
         let gets = |scope: &Self| scope.name(asked) == model || scope.says(model);
         match self.all_above().find(|scope| !gets(scope)) {
@@ -127,7 +127,7 @@ impl<'a> AccountRules<'a> {
         }
     }
 
-    /// The same of what stands in for a model.
+    /// Whether each ancestor could use this substitute.
     pub(super) fn may_substitute(self, model: &str, substitute: &str) -> bool {
         let has = |scope: &Self| {
             let names = scope.substitutes(model).map_or(&[][..], |(names, _)| names);
@@ -136,13 +136,13 @@ impl<'a> AccountRules<'a> {
         self.all_above().all(|scope| has(&scope))
     }
 
-    /// Whether its call for a model by that name is let in, and sent with that very model.
+    /// Whether its call for this model is admitted, and sent with this very model.
     fn says(self, model: &str) -> bool {
         let mut chain = std::iter::successors(Some(self), |scope| scope.above());
         chain.all(|scope| scope.account.access.models.allows(model) && scope.name(model) == model)
     }
 
-    /// What its call for a model would be sent with.
+    /// The model that its call would be sent with.
     fn name<'n>(self, asked: &'n str) -> &'n str
     where
         'a: 'n,
@@ -150,7 +150,7 @@ impl<'a> AccountRules<'a> {
         self.mapped(asked).map_or(asked, |(target, _)| target)
     }
 
-    /// The levels that an account may use, for some model or other.
+    /// The levels that an account may use for at least one model.
     fn levels(self) -> Levels {
         let above = self.above().map_or(Levels::ALL, Self::levels);
         if let LevelList::Only(levels) = &self.account.access.levels {
@@ -169,7 +169,7 @@ impl<'a> AccountRules<'a> {
     }
 }
 
-/// The levels that an account may use for some model, and so may give to accounts below it. Root may use all.
+/// The levels that an account may use for at least one model, and so may give to its descendants. Root may use all.
 pub fn levels(
     account: &AccountConfig,
     ancestors: &[&AccountConfig],

@@ -1,4 +1,4 @@
-//! Laws of what the accounts above leave of where a call goes.
+//! Properties of the limits that ancestors set to where a call goes.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::access::{LevelList, ModelList};
 
-/// Child, parent, root: the parent below root is what bounds the child.
+/// Child, parent, root: the parent below root restricts the child.
 fn family() -> [AccountConfig; 3] {
     let mut child = account(7);
     child.parent = Some(AccountId::new(3).unwrap());
@@ -48,7 +48,7 @@ fn a_childs_map_does_not_lead_round_its_parents_list() {
     let refused = Err("account-3: large".to_owned());
     assert_eq!(ask(&family, &plain(), "mini"), refused);
     assert_eq!(ask(&family, &plain(), "o3"), Ok(texts(&["mini@0"])));
-    // Whoever gives the name may say where it leads, and so may the system.
+    // The account that maps a name may say where it leads, and so may the system.
     family[0].routing = RoutingRules::default();
     family[1].routing = rules("mini=large", "", "", "");
     assert_eq!(ask(&family, &plain(), "mini"), Ok(texts(&["large@0"])));
@@ -98,12 +98,12 @@ fn a_level_that_the_parent_may_not_use_counts_as_the_parents() {
     assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@0"])));
     family[1].access.levels = LevelList::parse("0,5").unwrap();
     assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@5"])));
-    // Where the parent's calls for this model go is open to the child as well.
+    // Levels that the parent's calls for this model go to are open to the child as well.
     family[1].access.levels = LevelList::Any;
     let mapped = system(rules("", "m=5", "", ""));
     assert_eq!(ask(&family, &mapped, "m"), Ok(texts(&["m@5"])));
     assert_eq!(ask(&family, &mapped, "other"), Ok(texts(&["other@0"])));
-    // A first-level account is bounded by nobody: root is the operator.
+    // No account restricts one directly below root: root is the operator.
     let customer = [family[0].clone(), family[2].clone()];
     assert_eq!(ask(&customer, &plain(), "m"), Ok(texts(&["m@5"])));
 }
@@ -125,10 +125,10 @@ fn a_switch_leads_nowhere_that_the_parent_may_not_go() {
     family[0].routing = rules("", "", "0=5,5=1", "");
     let switched = system(rules("", "", "0=1,1=2", ""));
     assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0,1"])));
-    // Nor further than the parent's gear.
+    // The parent's gear applies too.
     family[0].routing = RoutingRules::default();
     assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0,1"])));
-    // What its own list leaves out is no switch, but does not lead on to what is not its parent's.
+    // A level that its own list excludes is not a switch, but does not lead on to a level that its parent lacks.
     family[0].access.levels = LevelList::parse("0,2").unwrap();
     assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0"])));
 }
@@ -181,7 +181,7 @@ fn any_rules() -> impl Strategy<Value = RoutingRules> {
     )
 }
 
-/// An account with whatever rules, lists, level and gear.
+/// An account with arbitrary rules, lists, level and gear.
 fn any_account(id: i64) -> impl Strategy<Value = AccountConfig> {
     let listed = prop::option::of(prop::collection::btree_set(0i64..4, 0..4));
     let models = prop::option::of(prop::collection::btree_set(0usize..4, 0..4));
@@ -203,7 +203,7 @@ fn any_account(id: i64) -> impl Strategy<Value = AccountConfig> {
     )
 }
 
-/// Where a call may go, if each list of the chain allows the name asked for.
+/// Where a call may go, if every list of the chain allows the requested name.
 fn goes(chain: &[&AccountConfig], settings: &ProxySettings, asked: &str) -> Option<RoutePlan> {
     let admitted = chain
         .iter()
@@ -249,7 +249,7 @@ proptest! {
     fn who_has_only_what_it_inherits_goes_where_its_parent_goes(
         mut family in (any_account(8), any_account(9)), system_rules in any_rules(), asked in 0usize..4,
     ) {
-        // Rules of its own hide those further up from the accounts below, and not from itself.
+        // Its own rules hide those of its ancestors from its descendants, but not from itself.
         family.0.routing = RoutingRules::default();
         let (settings, root) = (system(system_rules), account(1));
         let mut child = account(7);
@@ -263,7 +263,7 @@ proptest! {
     }
 }
 
-/// The models that an account's call would be sent with, levels aside.
+/// The models that an account's call would be sent with, ignoring levels.
 fn model_stages(chain: &[&AccountConfig], settings: &ProxySettings, asked: &str) -> Vec<String> {
     let mut settings = settings.clone();
     settings.routing.level_mapper = crate::routing::LevelMapper::default();

@@ -1,4 +1,4 @@
-//! Laws of where a call goes.
+//! Properties of where a call goes.
 
 use proptest::prelude::*;
 
@@ -95,7 +95,7 @@ fn the_own_map_wins_then_the_nearest_ancestor_with_one_then_the_system() {
     assert_eq!(ask(&own, &parent, "e"), ("e".to_owned(), -1));
     parent.routing = rules("b=parent", "", "", "");
     assert_eq!(ask(&own, &parent, "b"), ("parent".to_owned(), 3));
-    // Only the nearest ancestor's map counts, so root's is not asked any more.
+    // Only the nearest ancestor's mapper applies, so root's is ignored.
     assert_eq!(ask(&own, &parent, "c"), ("system".to_owned(), 0));
     own.routing = rules("a=own", "", "", "");
     assert_eq!(ask(&own, &parent, "a"), ("own".to_owned(), 7));

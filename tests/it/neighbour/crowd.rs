@@ -1,5 +1,5 @@
-//! One customer takes all it can get: open calls, bodies, slow bodies, connections, places in a queue, requests to
-//! the administration.
+//! One customer takes all it can get: open calls, bodies, slow bodies, connections, places in a queue, administrative
+//! requests.
 
 use std::time::Duration;
 
@@ -23,26 +23,26 @@ fn stalled() -> Script {
     }
 }
 
-/// The head and the first bytes of a call.
+/// Sends the head and the first bytes of a call.
 async fn begin(street: &Street, key: &str, length: usize, first: &[u8]) -> TcpStream {
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
     let mut socket = raw::connect(&street.world.node.base).await;
     socket.write_all(head.as_bytes()).await.unwrap();
-    // Whoever is refused early may find it closed.
+    // A call refused early may find the connection closed.
     let _sent = socket.write_all(first).await;
     socket
 }
 
 async fn stream(street: &Street, key: &str) -> Response {
     let messages = json!([{"role": "user", "content": MARK}]);
-    // Cheap, so that it is not the credit that runs out.
+    // Cheap, so that the credit does not run out first.
     let body = json!({"model": "gpt-4o", "stream": true, "max_tokens": 4, "messages": messages});
     street.world.post("/v1/chat/completions", key, &body).await
 }
 
-/// Opens so many streams with these keys in turn, and tells of each whether it was taken; the streams stay open.
+/// Opens `count` streams with these keys in turn. Returns the open streams and how many were refused.
 async fn open_many(street: &Street, keys: &[String], count: usize) -> (Vec<Response>, usize) {
     let (mut open, mut full) = (Vec::new(), 0);
     let keys: Vec<_> = (0..count).map(|at| &keys[at % keys.len()]).collect();
@@ -94,7 +94,7 @@ async fn sub_accounts_are_no_way_round_the_share_and_a_field_changes_it() {
     let message = refused(stream(&street, &street.bad).await, 429, "too_much_at_once").await;
     assert!(message.contains("badman"), "{message}");
     street.is_quiet("with a share taken by sub-accounts").await;
-    // One of them has a lower one of its own; the whole has a higher one.
+    // One account has a lower limit of its own; the customer as a whole has a higher one.
     drop(open);
     street.upstream.all_closed().await;
     let change = json!({"CallsMax": 2});
@@ -118,7 +118,7 @@ async fn sub_accounts_are_no_way_round_the_share_and_a_field_changes_it() {
         .bearer_auth(&street.bad);
     let shown: Value = shown.send().await.unwrap().json().await.unwrap();
     assert_eq!(shown["CallsMax"], 30);
-    // Anthropic's clients read Anthropic's shape.
+    // Anthropic's clients expect Anthropic's error shape.
     let (_open, _) = open_many(&street, &keys, 60).await;
     let body = json!({"model": "claude-sonnet-4", "max_tokens": 8, "messages": [{"role": "user", "content": MARK}]});
     let answer = street.world.post("/v1/messages", &street.bad, &body).await;
@@ -128,7 +128,7 @@ async fn sub_accounts_are_no_way_round_the_share_and_a_field_changes_it() {
         (&answer["type"], &answer["error"]["type"]),
         (&json!("error"), &json!("rate_limit_error"))
     );
-    // Whoever wants more than there may be is told.
+    // A limit above the maximum is refused.
     let answer = street
         .world
         .http
@@ -151,7 +151,7 @@ async fn slow_bodies_and_slow_heads_leave_a_neighbour_in_peace() {
     }
     for _ in 0..3 {
         for socket in &mut slow {
-            // One whose head does not come in time is closed.
+            // A connection whose head does not come in time is closed.
             let _sent = socket.write_all(b" ").await;
         }
         street.is_quiet("with 600 slow clients").await;
@@ -160,7 +160,7 @@ async fn slow_bodies_and_slow_heads_leave_a_neighbour_in_peace() {
 
 #[tokio::test]
 async fn bodies_of_one_customer_leave_room_for_a_neighbours() {
-    // A fourth of the default, and a fourth of the bodies: a GiB is what there is of both.
+    // A quarter of the default, and a quarter of the bodies; by default both are 1 GiB.
     let street = Street::new(2, &[("BUFFER_BYTES_MAX", "268435456")]).await;
     let part = vec![b' '; 15 * MIB];
     let keys = [&street.bad, &street.below];
@@ -241,7 +241,7 @@ async fn who_waits_for_a_busy_key_does_not_wait_behind_all_calls_of_another() {
         };
         street.world.chat(key, "gpt-4o")
     }));
-    // Counted in calls instead of milliseconds: how fast a crowd is served depends on the machine.
+    // Counted in calls instead of milliseconds: the speed of a crowd depends on the machine.
     let served = || street.upstream.count(super::KEYS[0]);
     let quiet = served();
     let good = async {
@@ -264,8 +264,8 @@ async fn who_waits_for_a_busy_key_does_not_wait_behind_all_calls_of_another() {
             .iter()
             .all(|answer| [200, 429].contains(&answer.status().as_u16()))
     );
-    // The four that run, one turn of the other's, and what runs beside its own until it has the answer. At the end of
-    // the queue it would be hundreds.
+    // The four that run, one turn of the other customer, and calls that run beside its own until the response. At the
+    // end of the queue it would be hundreds.
     assert!(overtaken <= 40, "{overtaken} of others before its own");
 }
 
@@ -295,7 +295,7 @@ async fn who_asks_the_administration_too_often_is_told_and_a_neighbour_is_not() 
         let message = refused(answer, 429, "rate_limit_exceeded").await;
         assert!(message.contains("badman"), "{message}");
     }
-    // Some come back while it asks; one made the account below it.
+    // Some requests are allowed again while it asks; one created the account below it.
     assert!((59..75).contains(&taken), "{taken}");
     assert_eq!(ask(&street.good).await.status(), 200);
     for _ in 0..100 {
@@ -303,14 +303,14 @@ async fn who_asks_the_administration_too_often_is_told_and_a_neighbour_is_not() 
     }
     street.is_quiet("while one asks the administration").await;
     let badly = crate::grpc::Grpc::with(&street.world.node.grpc, &street.bad);
-    // What came back meanwhile is used up first.
+    // First use up the requests that were allowed again meanwhile.
     let mut said = Ok(());
     for _ in 0..80 {
         said = said.and(badly.me("badman").await.map(drop));
     }
     let status = said.unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status:?}");
-    // The operator's setting counts at once.
+    // The operator's setting takes effect at once.
     let put = street.world.http.put(street.world.url("/x-config"));
     let set = street
         .world

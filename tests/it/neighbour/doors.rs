@@ -1,4 +1,4 @@
-//! What a client costs before it is known to be one that may call: nothing.
+//! The cost of clients that are not known to be allowed to call: nothing.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::{
 
 const MIB: usize = 1024 * 1024;
 
-/// What the gateway needs now, MiB.
+/// Resident memory of the gateway, in MiB.
 fn resident_mib(world: &World) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", world.node.pid())).unwrap();
     let line = status
@@ -29,7 +29,7 @@ fn resident_mib(world: &World) -> usize {
 async fn who_may_not_call_is_told_before_its_body_comes_and_costs_no_memory() {
     let street = Street::new(1, &[]).await;
     let world = &street.world;
-    // Enough to have been made, and not for a call.
+    // Enough to create the account, but not for a call.
     let poor = world.add_account("poorman", 2.0).await;
     let suspended = world.add_account("badgirl", 10.0).await;
     let elsewhere = world.add_account("elsewhere", 10.0).await;
@@ -79,9 +79,9 @@ async fn who_may_not_call_is_told_before_its_body_comes_and_costs_no_memory() {
     street.is_quiet("with fifteen that may not call").await;
 }
 
-/// An address of this machine that is not its loopback.
+/// An address of this machine other than loopback.
 fn own_address() -> Option<std::net::IpAddr> {
-    // Nothing is sent: this only finds the way.
+    // Sends nothing: this only looks up the route.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     let address = socket.local_addr().ok()?.ip();
@@ -109,7 +109,7 @@ async fn an_address_has_no_more_connections_than_it_may_unless_it_is_a_proxys() 
         let mut open = Vec::new();
         for _ in 0..12 {
             let mut socket = raw::connect(&base).await;
-            // A refused one may be closed before it has said anything.
+            // A refused connection may be closed before anything is sent.
             let _sent = socket.write_all(get).await;
             let answer = raw::read(&mut socket, "GET").await;
             if answer.status == 200 {
@@ -117,7 +117,7 @@ async fn an_address_has_no_more_connections_than_it_may_unless_it_is_a_proxys() 
             }
         }
         assert_eq!(open.len(), most, "{trusted:?}");
-        // Others have theirs.
+        // Other addresses have their own connections.
         let key = world.add_account("alice", 10.0).await;
         assert_eq!(world.chat(&key, "gpt-4o").await.status(), 200);
         open.truncate(1);

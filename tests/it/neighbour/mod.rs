@@ -1,4 +1,4 @@
-//! Two customers on one pool: whatever one of them sends, the other's calls are answered, and as fast as ever.
+//! Two customers on one pool: whatever one of them sends, the other's calls succeed as fast as before.
 
 mod crowd;
 mod doors;
@@ -32,19 +32,19 @@ const FOREIGN: [&str; 6] = [
     "cookie",
     "api-key",
 ];
-/// What makes a provider answer otherwise.
+/// Marks requests that the provider treats specially.
 const MARK: &str = "poison-in-the-well";
-/// The machine is busy with other things at times.
+/// The machine may be busy with other things.
 const ROUNDS_MAX: usize = 5;
 
-/// The two, a customer below the bad one, and what they share.
+/// Two customers, an account below the bad one, and what they share.
 struct Street {
     world: World,
     upstream: Upstream,
     good: String,
     bad: String,
     below: String,
-    /// How long the good one's calls take when nobody else is there.
+    /// Duration of the good one's calls when no other client calls.
     usual: Duration,
 }
 
@@ -76,14 +76,14 @@ impl Street {
         street
     }
 
-    /// How a provider answers what is marked.
+    /// Sets the provider's response to marked requests.
     fn poison(&self, script: &Script) {
         for key in KEYS {
             self.upstream.script(key, answers(script.clone()));
         }
     }
 
-    /// The median of so many calls of the good one, each of which succeeds.
+    /// The median duration of this many calls of the good one, all of which succeed.
     async fn median(&self, calls: usize, when: &str) -> Duration {
         let mut times = Vec::new();
         for _ in 0..calls {
@@ -98,7 +98,7 @@ impl Street {
         times[times.len() / 2]
     }
 
-    /// Has the good one call until it is as fast as it must be; all of its calls have to succeed.
+    /// Makes calls of the good one until they are as fast as required; all of them have to succeed.
     async fn is_quiet(&self, when: &str) {
         let mut best = Duration::MAX;
         for _ in 0..ROUNDS_MAX {
@@ -110,7 +110,7 @@ impl Street {
         panic!("{when}: {best:?} at the best, {:?} usually", self.usual);
     }
 
-    /// No key has been taken from anybody.
+    /// Asserts that no key has been taken out of rotation.
     async fn keys_are_there(&self, when: &str) {
         let conf = self.world.read("/x-conf").await;
         for list in ["SleepingKeys", "DisabledKeys"] {
@@ -119,7 +119,7 @@ impl Street {
     }
 }
 
-/// A provider that does not like headers of somebody else's, and answers what is marked by a script.
+/// A provider that refuses other organizations' headers, and follows a script for marked requests.
 fn answers(marked: Script) -> Script {
     let foreign = json_answer(
         401,
@@ -131,7 +131,7 @@ fn answers(marked: Script) -> Script {
     Script::WithHeader(&FOREIGN, Box::new([foreign, marked]))
 }
 
-/// An account below another, made by that one.
+/// An account below another, created by that one.
 async fn sub_account(world: &World, parent: &str, name: &str) -> String {
     let body = json!({"Name": name, "Email": format!("{name}@example.com"), "CreditGranted": 5});
     let answer = world.post("/x-users", parent, &body).await;

@@ -1,4 +1,4 @@
-//! Each of `poisons.json`, by a customer and one below it, on pools of one, two and six keys.
+//! Each request of `poisons.json`, sent by a customer and one below it, on pools of one, two and six keys.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     upstream::{Script, event},
 };
 
-/// A client of such requests does not wait for ever.
+/// A client of such requests does not wait forever.
 const PATIENCE: Duration = Duration::from_millis(700);
 const ENV: [(&str, &str); 2] = [("RETRY_DEADLINE_MS", "3000"), ("IDLE_TIMEOUT_MS", "2000")];
 
@@ -59,7 +59,7 @@ async fn take_all(keys: usize) {
     }
 }
 
-/// A request as it leaves.
+/// A request as it is sent.
 fn request(poison: &Value, key: &str) -> Bytes {
     let text = |value: &Value| value.as_str().unwrap_or_default().replace("$MARK", MARK);
     let body = match &poison["body"] {
@@ -79,7 +79,7 @@ fn request(poison: &Value, key: &str) -> Bytes {
     raw::request(&method, &path, &headers, body.as_bytes())
 }
 
-/// How the provider answers it.
+/// The provider's response to it.
 fn script(answers: &Value) -> Script {
     let said = event(r#"{"choices":[{"delta":{"content":"a"}}]}"#);
     let stream = |chunks, breaks| Script::Stream {

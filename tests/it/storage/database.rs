@@ -1,5 +1,4 @@
-//! A PostgreSQL server. Triggers make it fail where a real one would: at each statement that writes, and at the
-//! commit.
+//! A PostgreSQL server. Triggers make it fail where a real one would: at each writing statement, and at the commit.
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, Statement};
 
@@ -16,7 +15,7 @@ const FAULTS: [&str; 3] = [
 async fn server(world: &World) -> Option<DatabaseConnection> {
     let url = world.database_url()?;
     let mut options = ConnectOptions::new(url);
-    // What is set for the session holds for all that follows.
+    // One connection, so that session settings apply to everything that follows.
     options.max_connections(1);
     Some(Database::connect(options).await.unwrap())
 }

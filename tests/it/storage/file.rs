@@ -1,11 +1,11 @@
-//! The file of a gateway without a server.
+//! The database file of a gateway without a server.
 
 use super::{
     Asked, Disk, EIO, ENOSPC, EROFS, SIZES, SYNCS, WRITES, until_not_ready, until_ready, verified,
 };
 use crate::world::World;
 
-/// More calls than creating an account makes.
+/// More system calls than creating an account makes.
 const STEPS_MAX: i32 = 200;
 
 async fn world_on(disk: &Disk) -> Option<World> {
@@ -15,11 +15,11 @@ async fn world_on(disk: &Disk) -> Option<World> {
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
     let world = World::with(&env).await;
-    // On a server its disk would have to fail.
+    // With a server, the server's disk would have to fail.
     world.database_url().is_none().then_some(world)
 }
 
-/// Creates accounts while one step after the other of that fails.
+/// Creates accounts while each step of that fails in turn.
 async fn every_step_fails(error: i32, kinds: i32) {
     let disk = Disk::new();
     let Some(mut world) = world_on(&disk).await else {
@@ -33,7 +33,7 @@ async fn every_step_fails(error: i32, kinds: i32) {
         if !done {
             let why = until_not_ready(&world).await;
             assert!(why.contains("the database fails"), "{why}");
-            // Twice, for the state that a failure leaves behind.
+            // Twice, because of the state that a failure leaves behind.
             asked.account(&world).await;
         }
         let failed = disk.work();

@@ -1,6 +1,6 @@
-//! Storage that fails: full disks, I/O errors, disks that turn read-only, lost connections, refused commits, at
-//! each step of what is written. What was answered with success is there after a restart; what is not there was
-//! not answered with success; and while storage fails, `/readyz` says so.
+//! Storage that fails: full disks, I/O errors, disks that turn read-only, lost connections, refused commits, at each
+//! step of a write. What was confirmed exists after a restart, and what is missing was not confirmed. While storage
+//! fails, `/readyz` says so.
 
 mod database;
 mod file;
@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 
 use crate::world::{TempDir, World, until};
 
-/// Names of Linux's errors.
+/// Linux error numbers.
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
 
-/// Calls that fail: those that write, that wait for the disk, that change a file's size.
+/// System calls that fail: those that write, wait for the disk, or change a file's size.
 const WRITES: i32 = 1;
 const SYNCS: i32 = 2;
 const SIZES: i32 = 4;
@@ -42,7 +42,7 @@ static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     library
 });
 
-/// A disk that fails when it is told to.
+/// A disk that fails on command.
 struct Disk {
     orders: File,
     dir: TempDir,
@@ -61,7 +61,7 @@ impl Disk {
         Self { orders, dir }
     }
 
-    /// What a process needs to have this disk.
+    /// The variables that give a process this disk.
     fn env(&self) -> [(&'static str, String); 2] {
         let path = |path: &Path| path.to_str().unwrap().to_owned();
         [
@@ -70,7 +70,7 @@ impl Disk {
         ]
     }
 
-    /// From now on calls of these kinds to files with this in their name fail, but for the first `after`.
+    /// From now on these system calls on files whose name contains `name` fail, except the first `after`.
     fn fail(&self, error: i32, kinds: i32, after: i32, name: &str) {
         self.work();
         let mut path = [0; 112];
@@ -81,7 +81,7 @@ impl Disk {
         }
     }
 
-    /// It works again. Says whether any call has failed.
+    /// Makes it work again. Returns whether any system call has failed.
     fn work(&self) -> bool {
         let number = |at| {
             let mut bytes = [0; 4];
@@ -94,7 +94,7 @@ impl Disk {
     }
 }
 
-/// Accounts that were asked for, by whether that was answered with success.
+/// Requested accounts, by whether the response was a success.
 #[derive(Default)]
 struct Asked {
     done: Vec<String>,
@@ -102,7 +102,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// Asks for one more. Says whether it was made.
+    /// Requests one more account. Returns whether it was created.
     async fn account(&mut self, world: &World) -> bool {
         let name = format!("user{}", self.done.len() + self.failed.len());
         let body =
@@ -121,7 +121,7 @@ impl Asked {
         false
     }
 
-    /// All that were made are there, and each once.
+    /// Asserts that all created accounts exist, each once.
     async fn check(&self, world: &World) {
         let listed = world.read("/x-users").await;
         let names: Vec<_> = listed.as_array().unwrap().iter().map(name).collect();
@@ -136,24 +136,24 @@ fn name(account: &Value) -> String {
     account["Name"].as_str().unwrap().to_owned()
 }
 
-/// What `/readyz` says.
+/// Status and body of `/readyz`.
 async fn ready(world: &World) -> (u16, String) {
     let answer = world.http.get(world.url("/readyz")).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Waits until it says yes.
+/// Waits until `/readyz` reports ready.
 async fn until_ready(world: &World) {
     until("it is ready again", async || ready(world).await.0 == 200).await;
 }
 
-/// Waits until it says no, and returns why.
+/// Waits until `/readyz` reports a problem, and returns the reason.
 async fn until_not_ready(world: &World) -> String {
     until("it is not ready", async || ready(world).await.0 == 503).await;
     ready(world).await.1
 }
 
-/// The books of a gateway that has stopped, by `verify`.
+/// Runs `verify` on the books of a stopped gateway.
 fn verified(world: &World) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_proxyxai"));
     command.arg("verify").env("DATA_DIR", world.dir());

@@ -10,9 +10,9 @@ use crate::{
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
 const PRICING: &str = r#"{"ChatPricing":{"house":{"InputText":2.5,"OutputText":10}}}"#;
-/// More calls than a commit of the spool makes.
+/// More system calls than a commit of the spool makes.
 const STEPS_MAX: i32 = 100;
-/// Some tries of its writer.
+/// Enough time for several attempts of its writer.
 const WHILE: Duration = Duration::from_millis(150);
 
 struct Calls {
@@ -52,7 +52,7 @@ impl Calls {
         self.made += count;
     }
 
-    /// Each call is on the books, once.
+    /// Asserts that each call is posted once.
     async fn check(&self) {
         self.world.posted("alice", self.made).await;
     }
@@ -115,7 +115,7 @@ async fn a_data_plane_that_cannot_write_usage_says_so_and_a_restart_finds_what_w
     calls.check().await;
 }
 
-/// How many lines the log has, once those under way have come through the pipe.
+/// The number of log lines, once those in the pipe have arrived.
 async fn settled_lines(calls: &Calls) -> usize {
     let count = || calls.world.node.log().lines().count();
     let mut lines = count();
@@ -135,7 +135,7 @@ async fn a_log_that_cannot_be_written_fails_no_call() {
     let disk = Disk::new();
     let mut calls = Calls::on(&disk).await;
     let lines = settled_lines(&calls).await;
-    // What the gateway logs goes through a pipe here.
+    // The gateway's log goes through a pipe here.
     disk.fail(ENOSPC, WRITES, 0, "pipe:");
     calls.make(5).await;
     calls.check().await;

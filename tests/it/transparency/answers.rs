@@ -1,4 +1,4 @@
-//! Answers of every status, with every kind of field, body and framing.
+//! Responses with every status, and every kind of field, body and framing.
 
 use super::corpus::{Ask, CODINGS, Case, Say, ask, every_byte, many_fields, say, say_bytes};
 
@@ -56,7 +56,7 @@ pub(super) fn statuses() -> Vec<Case> {
         "499 Client Closed Request",
         "600 Beyond",
         "999 The End",
-        // Reasons of their own.
+        // Custom reason phrases.
         "200 Fine",
         "200 ",
         "404",
@@ -81,7 +81,7 @@ pub(super) fn statuses() -> Vec<Case> {
         .into_iter()
         .enumerate()
         {
-            // No 204 has a length.
+            // A 204 never has a length.
             if at > 0 && status.starts_with("204") {
                 continue;
             }

@@ -1,18 +1,18 @@
-//! The pairs of request and answer that have to cross the gateway as they would go without it. Each is
-//! bytes: what a client sends, and what the upstream says to it.
+//! The pairs of request and response that must cross the gateway as they would without it. Each is bytes: what a client
+//! sends, and what the upstream responds.
 
 use std::{collections::HashSet, time::Duration};
 
 use super::{answers, families};
 use crate::wire::Step;
 
-/// One pair.
+/// A request and its response.
 #[derive(Clone)]
 pub struct Case {
     pub id: String,
     ask: Ask,
     pub say: Say,
-    /// What the upstream says instead when usage is asked for.
+    /// The upstream's response if usage is requested.
     pub say_usage: Option<Say>,
 }
 
@@ -24,11 +24,11 @@ pub(super) struct Ask {
     body: Vec<u8>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Say {
     pieces: Vec<Vec<u8>>,
-    /// Whether the connection ends with it.
+    /// Whether the connection ends after it.
     closes: bool,
 }
 
@@ -45,7 +45,7 @@ impl Case {
         }
     }
 
-    /// The request of a client with this key, to whichever host.
+    /// The request of a client with this key, to this host.
     pub fn request(&self, host: &str, key: &str) -> Vec<u8> {
         let Ask { line, fields, body } = &self.ask;
         let mut text = format!("{line}\r\nHost: {host}\r\nX-Case: {}\r\n", self.id).into_bytes();
@@ -104,7 +104,7 @@ impl Ask {
     }
 }
 
-/// Chunks of this size, without the last.
+/// Chunks of this size, without the last one.
 pub(super) fn chunks(body: &[u8], size: usize) -> Vec<u8> {
     let chunk =
         |piece: &[u8]| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
@@ -115,7 +115,7 @@ pub(super) fn chunks(body: &[u8], size: usize) -> Vec<u8> {
 
 const DATE: &str = "Date: Sun, 22 Nov 2026 07:00:00 GMT\r\n";
 
-/// A first line and fields of an answer, a line each.
+/// A first line and fields of a response, one per line.
 pub(super) fn say(status: &str, fields: &str) -> Say {
     say_bytes(status.as_bytes(), fields.as_bytes())
 }
@@ -151,7 +151,7 @@ impl Say {
         self.then(&[framing, chunks(body, size).as_slice(), end.as_bytes()].concat())
     }
 
-    /// Ends where the connection does.
+    /// The body ends with the connection.
     pub(super) fn until_close(self, body: &[u8]) -> Self {
         let mut say = self.then(&[b"\r\n", body].concat());
         say.closes = true;
@@ -167,7 +167,7 @@ impl Say {
         self
     }
 
-    /// Leaves in as many pieces, a moment apart.
+    /// Sent in `count` pieces, a moment apart.
     pub(super) fn in_pieces(mut self, count: usize) -> Self {
         let whole = self.pieces.concat();
         let size = whole.len().div_ceil(count);
@@ -194,7 +194,7 @@ pub(super) fn fine() -> Say {
     say("200 OK", "Content-Type: text/plain\r\n").with(b"ok\n")
 }
 
-/// All of them.
+/// All pairs.
 pub fn corpus() -> Vec<Case> {
     let areas = [
         methods(),
@@ -214,7 +214,7 @@ pub fn corpus() -> Vec<Case> {
     areas.concat()
 }
 
-/// That no two pairs test the same.
+/// Whether no two pairs test the same.
 pub fn are_different(cases: &[Case]) -> bool {
     let ids: HashSet<_> = cases.iter().map(|case| &case.id).collect();
     let pairs: HashSet<_> = cases.iter().map(|case| (&case.ask, &case.say)).collect();
@@ -228,7 +228,7 @@ pub(super) fn many_fields(count: usize) -> String {
     lines.concat()
 }
 
-/// Every byte there is, again and again.
+/// All byte values, repeated.
 pub(super) fn every_byte(count: usize) -> Vec<u8> {
     (0..=255u8).cycle().take(count).collect()
 }
@@ -471,7 +471,7 @@ fn content_types() -> Vec<Case> {
     each.collect()
 }
 
-/// A form with a file of every byte, in which the boundary nearly comes.
+/// A form with a file of every byte value, in which the boundary almost occurs.
 fn form(newline: &str, named: &str) -> Vec<u8> {
     let text = format!(
         "--XyZ\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n\

@@ -1,8 +1,8 @@
-//! Calls of the routes that are metered, whole and as streams, and of endpoints that name a model.
+//! Calls of the metered routes, whole and streamed, and of endpoints that name a model.
 
 use super::corpus::{Ask, CODINGS, Case, Say, ask, fine, say};
 
-/// A route, a request of it, an answer, and the events of a stream with and without usage.
+/// A route, a request to it, a response, and the events of a stream with and without usage.
 struct Family {
     name: &'static str,
     path: &'static str,
@@ -81,7 +81,7 @@ impl Family {
         ask("POST", self.path).json(&self.request.replace("STREAM", stream))
     }
 
-    /// A stream with these ends of lines, with usage or without.
+    /// A stream with these line ends, with usage or without.
     fn stream(&self, newline: &str, with_usage: bool, size: usize) -> Say {
         let mut events = self.events.to_vec();
         if with_usage && !self.usage.is_empty() {
@@ -96,7 +96,7 @@ impl Family {
     }
 }
 
-/// Answers that are no streams.
+/// Responses that are not streams.
 pub(super) fn whole() -> Vec<Case> {
     let mut cases = Vec::new();
     for family in FAMILIES {
@@ -152,7 +152,7 @@ pub(super) fn whole() -> Vec<Case> {
     cases
 }
 
-/// Answers that are streams.
+/// Responses that are streams.
 pub(super) fn streams() -> Vec<Case> {
     let mut cases = Vec::new();
     for family in FAMILIES {

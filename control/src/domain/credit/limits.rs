@@ -1,5 +1,4 @@
-//! The month's cap of an account and how it follows its credit. Does not enforce it: that is the
-//! data plane's part.
+//! The month's limit of an account and how it follows the credit. Data planes enforce it.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -7,30 +6,30 @@
 
 use proxyxai_contract::money::Money;
 
-/// Caps are full multiples of this.
+/// Limits are full multiples of this.
 const STEP_DOLLARS: i64 = 100;
 
-/// `HardLimit` and `SoftLimit` of an account that opens with this balance: the balance rounded up
-/// to a full 100 dollars, and 80 % of that.
+/// `HardLimit` and `SoftLimit` of an account that opens with this balance: the balance rounded up to a full 100
+/// dollars, and 80 % of that.
 pub fn first_limits(balance: Money) -> (Money, Money) {
     let hard = rounded_up(balance);
     let fifth = hard.nanos().checked_div(5).map(Money::from_nanos);
     (hard, hard.saturating_sub(fifth.unwrap_or_default()))
 }
 
-/// `HardLimit` after the balance moved: it never falls, does not rise above one of an account above, and no limit
-/// stays no limit.
+/// `HardLimit` after the balance changed. It never falls, does not rise above an ancestor's, and stays absent if there
+/// is none.
 pub fn hard_limit_below(old: Option<Money>, balance: Money, above: Option<Money>) -> Option<Money> {
     old.map(|old| risen_within(old, rounded_up(balance), above).unwrap_or(old))
 }
 
-/// `HardLimit` raised by full steps until the month's use is below it again, if the use has
-/// reached it and the balance covers a step. `None` when it stays.
+/// Raises `HardLimit` by full steps until it exceeds the month's use. Returns `None` if the use has not reached it or
+/// the balance does not cover a step.
 pub fn auto_quota(hard: Money, step: Money, used: Money, balance: Money) -> Option<Money> {
     if step <= Money::ZERO || used < hard || balance < step {
         return None;
     }
-    // One late report may pass several steps; stopping after the first would shut the account.
+    // One late report may pass several steps; stopping after the first would block the account.
     let steps = used
         .checked_sub(hard)?
         .nanos()
@@ -40,18 +39,18 @@ pub fn auto_quota(hard: Money, step: Money, used: Money, balance: Money) -> Opti
     hard.checked_add(Money::from_nanos(rise))
 }
 
-/// A cap under one of an account above; none is no cap.
+/// The smaller of an account's limit and its ancestors'; `None` means no limit.
 pub fn within(own: Option<Money>, above: Option<Money>) -> Option<Money> {
     [own, above].into_iter().flatten().min()
 }
 
-/// What a cap that rises by itself comes to under one of an account above; none when it stays.
+/// An automatically raised limit, bounded by the ancestors'. Returns `None` if it stays.
 pub fn risen_within(old: Money, risen: Money, above: Option<Money>) -> Option<Money> {
     within(Some(risen), above).filter(|new| *new > old)
 }
 
 fn rounded_up(balance: Money) -> Money {
-    // Only an amount within 100 dollars of the largest has no next step.
+    // Only an amount within 100 dollars of the maximum cannot be rounded up.
     balance
         .max(Money::ZERO)
         .ceil_to_dollars(STEP_DOLLARS)

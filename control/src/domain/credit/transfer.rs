@@ -1,5 +1,5 @@
-//! Credit on its way between two accounts: grant, deduction, and what comes back when an account
-//! is closed, each in the units of its side. Does not decide who may do it, and posts nothing.
+//! Credit transfers between two accounts: grant, deduction, and the refund when an account is closed, each in the units
+//! of its side. It checks no rights and posts nothing.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -15,27 +15,27 @@ use proxyxai_contract::{
 
 use super::{Card, CardPortion, Wallet};
 
-/// Most life of a card that comes back from a child: 180 days. It ends no later than the card it comes from.
+/// The longest lifetime of a refunded card: 180 days. It expires no later than the card it comes from.
 pub const REFUND_LIFE_MS: i64 = 180 * super::DAY_MS;
-/// What taking credit back costs the operator: $0.2.
+/// The operator's fee for a deduction: $0.2.
 pub const DEDUCTION_FEE: Money = Money::from_nanos(200_000_000);
-/// What closing an account costs, taken from what comes back: $0.2.
+/// The fee for closing an account, taken from the refund: $0.2.
 pub const DELETE_FEE: Money = Money::from_nanos(200_000_000);
-/// What the full listing of all children costs: $0.002.
+/// The fee for a full listing of all children: $0.002.
 pub const LISTING_FEE: Money = Money::from_nanos(2_000_000);
 
 const REFUND_REFERENCE: &str = "Refund";
 
-/// `Rates` of the two sides. A dollar of one side is worth `child / operator` of the other's.
+/// `Rates` of the two sides. An amount on the operator's side is worth `child / operator` times as much on the child's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateExchange {
-    /// Of the account that is granted to or taken from.
+    /// Of the account that receives or returns credit.
     pub child: Multiplier,
-    /// Of the account that pays or gets it back.
+    /// Of the account that pays or is refunded.
     pub operator: Multiplier,
 }
 
-/// What a deduction moved.
+/// The amounts that a deduction moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deduction {
     /// From the child, in its units.
@@ -46,40 +46,40 @@ pub struct Deduction {
     pub fee: Money,
 }
 
-/// What closing an account moved.
+/// The amounts that closing an account moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosingTransfer {
     /// From the child, in its units.
     pub returned: Money,
     /// To the operator, in its units, after the fee.
     pub refund: Money,
-    /// Kept of what came back, in the operator's units.
+    /// Kept from the refund, in the operator's units.
     pub fee: Money,
 }
 
 /// Why credit did not move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransferRefusal {
-    /// The side that gives has too little, in its own units.
+    /// The giving side has too little, in its own units.
     Short {
-        /// What it could spend.
+        /// Its spendable credit.
         balance: Money,
-        /// What was asked of it.
+        /// The credit it needed.
         needed: Money,
     },
-    /// The amount is not positive, or a sum would leave the range of money.
+    /// The amount is not positive, or a sum would overflow.
     OutOfRange,
 }
 
-/// What granting `credit` in the child's units costs in the payer's. `None` when out of range.
+/// The price of `credit` (child's units) in the payer's units. Returns `None` if it overflows.
 pub fn price_of_grant(credit: Money, child: Multiplier, payer: Multiplier) -> Option<Money> {
     credit.scale(payer, child)
 }
 
-/// Checks that a child pays at least its parent's price, or the parent would lose by each call.
+/// Checks that a child pays at least its parent's price; otherwise the parent would lose on each call.
 ///
 /// # Errors
-/// When the child's rates are below its parent's.
+/// Errors if the child's rates are below its parent's.
 pub fn check_rates(child: Multiplier, parent: Multiplier) -> Result<(), Invalid> {
     if child >= parent {
         Ok(())
@@ -88,13 +88,14 @@ pub fn check_rates(child: Multiplier, parent: Multiplier) -> Result<(), Invalid>
     }
 }
 
-/// Gives the child a card and takes its price from the operator; `None` is root, who mints. What comes from a card of the
-/// operator's that ends earlier is a card of its own, which ends then.
-/// The card's time of grant is the present. Returns the price in the operator's units. A debt of
-/// the child is not looked at: settle it by spending it from the wallet afterwards.
+/// Gives the child a card at the operator's expense and returns the price in the operator's units. Without an operator,
+/// root creates the credit.
+///
+/// Credit from an operator's card that expires earlier becomes a card of its own with that expiry. The card's time of
+/// grant is the present. A debt of the child is not settled: spend it from the wallet afterwards.
 ///
 /// # Errors
-/// As [`Refused`] says; both wallets are then unchanged.
+/// See [`TransferRefusal`]. Both wallets are then unchanged.
 pub fn grant(
     operator: Option<&mut Wallet>,
     child: &mut Wallet,
@@ -108,7 +109,7 @@ pub fn grant(
         child.add(card, now).ok_or(TransferRefusal::OutOfRange)?;
         return Ok(price);
     };
-    // What costs nothing would be made out of nothing.
+    // A price of zero would create credit.
     positive(price)?;
     let mut paying = wallet.clone();
     let (parts, missing) = paying.take_first(price, now);
@@ -127,7 +128,7 @@ pub fn grant(
     Ok(price)
 }
 
-/// The same parts, each ending by then, and those that end at once in one.
+/// Limits each part's expiry to `last` and joins parts with the same expiry.
 fn ending_by(parts: &[CardPortion], last: Millis) -> Vec<CardPortion> {
     let mut ending: Vec<CardPortion> = Vec::with_capacity(parts.len());
     for part in parts {
@@ -140,7 +141,7 @@ fn ending_by(parts: &[CardPortion], last: Millis) -> Vec<CardPortion> {
     ending
 }
 
-/// Splits a whole as the parts of its price are. Nothing is lost by rounding.
+/// Splits a whole in proportion to the parts of its price. Nothing is lost by rounding.
 fn shared(
     whole: Money,
     price: Money,
@@ -167,12 +168,13 @@ fn shared(
     Ok(split)
 }
 
-/// Takes credit back from the child and gives the operator a card for it; `None` is root, whose
-/// credit vanishes and who pays no fee. The fee comes from the cards the operator had before, and
-/// from the new one only when those are used up.
+/// Takes credit from the child and gives the operator a card for it. Without an operator (root), the credit vanishes
+/// and there is no fee.
+///
+/// The fee comes from the operator's earlier cards, and from the new one only if those are used up.
 ///
 /// # Errors
-/// As [`Refused`] says; both wallets are then unchanged.
+/// See [`TransferRefusal`]. Both wallets are then unchanged.
 pub fn deduct(
     operator: Option<&mut Wallet>,
     child: &mut Wallet,
@@ -204,11 +206,11 @@ pub fn deduct(
     })
 }
 
-/// Takes so much out of the wallet of an account that is closed, what lives longest first, and gives it to the operator,
-/// less what is due of the fee; `None` is root, whose credit vanishes and who pays no fee.
+/// Takes an amount from the wallet of a closed account, latest expiry first, and refunds it to the operator less the
+/// fee. Without an operator (root), the credit vanishes and there is no fee.
 ///
 /// # Errors
-/// As [`Refused`] says; both wallets are then unchanged.
+/// See [`TransferRefusal`]. Both wallets are then unchanged.
 pub fn close(
     operator: Option<&mut Wallet>,
     child: &mut Wallet,
@@ -240,16 +242,16 @@ pub fn close(
     })
 }
 
-// === impl Exchange ===
+// === impl RateExchange ===
 
 impl RateExchange {
-    /// An amount of the child in the operator's units.
+    /// Converts an amount of the child to the operator's units.
     fn price(self, amount: Money) -> Result<Money, TransferRefusal> {
         price_of_grant(amount, self.child, self.operator).ok_or(TransferRefusal::OutOfRange)
     }
 }
 
-// === impl Refused ===
+// === impl TransferRefusal ===
 
 impl fmt::Display for TransferRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -277,7 +279,7 @@ fn short(wallet: &Wallet, needed: Money, now: Millis) -> TransferRefusal {
     }
 }
 
-/// Puts in what comes back, which ends no later than it would have.
+/// Adds refunded credit, with its original expiry or an earlier one.
 fn give_back(
     wallet: &mut Wallet,
     parts: &[CardPortion],
@@ -337,7 +339,7 @@ mod tests {
             (Wallet::default(), Wallet::default(), Wallet::default());
         grant(None, &mut parent, EVEN, year(10_000.0, NOW)).unwrap();
 
-        // Two children open with 100 each, one of them gets 80 more.
+        // Two children open with 100 each; one of them gets 80 more.
         let pay = grant(Some(&mut parent), &mut child, EVEN, year(100.0, NOW));
         assert_eq!(pay, Ok(usd(100.0)));
         let (hard, soft) = first_limits(child.total());
@@ -349,7 +351,7 @@ mod tests {
         let hard = hard_limit_below(Some(hard), child.total(), None);
         assert_eq!(hard, Some(usd(200.0)));
 
-        // 50 is taken back: a full card for the parent, the fee from its old one.
+        // 50 is deducted: a full card for the parent, and the fee from its old one.
         let moved = deduct(Some(&mut parent), &mut child, EVEN, usd(50.0), later).unwrap();
         let expected = Deduction {
             taken: usd(50.0),
@@ -374,7 +376,7 @@ mod tests {
             Some(usd(300.0))
         );
 
-        // It is deleted.
+        // The child is deleted.
         let exchange = RateExchange {
             child: double,
             operator: Multiplier::ONE,
@@ -412,7 +414,7 @@ mod tests {
             .collect();
         assert_eq!(ends, [9_000, life(None).unwrap()]);
         assert_eq!(balances(&child), [6.0, 4.0]);
-        // And what comes back no later than what it was.
+        // The refund expires no later than the credit did.
         let moved = deduct(Some(&mut parent), &mut child, double, usd(7.0), NOW).unwrap();
         assert_eq!(moved.refund, usd(3.5));
         let ends: Vec<_> = parent
@@ -515,7 +517,7 @@ mod tests {
             });
             let price = price_of_grant(credit, exchange.child, exchange.operator).unwrap();
             prop_assert!(price <= credit);
-            // The price was rounded by half a nano, which the child's rates magnify at most tenfold.
+            // The price was rounded by half a nano; the child's rates magnify that at most tenfold.
             let back = price.scale(exchange.child, exchange.operator).unwrap();
             prop_assert!(back.nanos().abs_diff(credit.nanos()) <= 6);
         }

@@ -1,5 +1,5 @@
-//! Units: what an account counts in follows its `Rates`, so an amount of before a change of them is another
-//! number after it. Does not say what is to be converted when.
+//! Units: an account's unit follows its `Rates`, so an amount from before a change of `Rates` converts to another
+//! number afterwards. Callers decide what is converted when.
 #![cfg_attr(
     not(test),
     deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)
@@ -7,24 +7,24 @@
 
 use proxyxai_contract::money::{Money, Multiplier};
 
-/// What calls cost, as it was counted when they were let in and as it is to be paid.
+/// The cost of calls as counted when they were admitted, and as it is to be paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
-    /// In the units of the calls: what records, totals and the book of charges say.
+    /// In the units at the time of the calls, as in records, totals and the book of charges.
     pub counted: Money,
-    /// In the units that the account has now: what it pays.
+    /// In the account's current units: what it pays.
     pub worth: Money,
 }
 
 impl Cost {
-    /// Of a call that was priced at `then`; none in records that older programs wrote, which are taken
-    /// as they are. `None` when it is out of range.
+    /// The cost of a call priced at rate `then`. Records of older programs have none and are not converted. Returns
+    /// `None` if it overflows.
     pub fn of(counted: Money, then: Option<Multiplier>, now: Multiplier) -> Option<Self> {
         let worth = then.map_or(Some(counted), |then| counted.scale(now, then))?;
         Some(Self { counted, worth })
     }
 
-    /// Of calls that nothing lies between.
+    /// The cost of calls since which the rates did not change.
     pub const fn even(counted: Money) -> Self {
         Self {
             counted,
@@ -32,7 +32,7 @@ impl Cost {
         }
     }
 
-    /// Together with another.
+    /// The sum of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Cost {
         }
     }
 
-    /// What root stands for, since the two are different numbers.
+    /// The difference of the two numbers, which is posted to root.
     pub fn gap(self) -> Money {
         self.counted.saturating_sub(self.worth)
     }

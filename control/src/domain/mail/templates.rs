@@ -1,5 +1,5 @@
-//! What each kind of mail says, as text and as HTML, with one footer for all. No mail ever holds a
-//! client key: the clear key is in the answer that creates or rotates it, and nowhere else.
+//! The texts of each kind of mail, in plain text and HTML, with one footer. No mail contains a client key: the clear
+//! key is in the response that creates or rotates it, and nowhere else.
 
 use jiff::civil::Date;
 use proxyxai_contract::{id::AccountId, money::Money};
@@ -9,10 +9,10 @@ use crate::model::{Account, NewsItem, UsageTotals};
 
 const POWERED: &str = "Powered by ProxyXAI";
 const SUBJECT_CHARS_MAX: usize = 150;
-/// Longer bills end with what the rest adds up to.
+/// Longer bills end with the sum of the remaining lines.
 const BILL_LINES_MAX: usize = 500;
 
-/// Where the footer points. Empty ones are left out.
+/// The links of the footer. Empty ones are left out.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FooterLinks {
     pub(crate) service: String,
@@ -42,7 +42,7 @@ pub(crate) struct KeyFault {
 
 enum MailPart {
     Words(String),
-    /// Preformatted.
+    /// Preformatted lines.
     Lines(Vec<String>),
     Table {
         head: Vec<&'static str>,
@@ -50,7 +50,7 @@ enum MailPart {
     },
 }
 
-/// A new account, to its own address.
+/// Greets a new account at its own address.
 pub(crate) fn welcome(view: &Account, footer: &FooterLinks) -> MailMessage {
     let base = if footer.api.is_empty() {
         "https://<this gateway>"
@@ -86,7 +86,7 @@ pub(crate) fn welcome(view: &Account, footer: &FooterLinks) -> MailMessage {
     )
 }
 
-/// The month's use passed the mark.
+/// Reports that the month's use exceeded the soft limit.
 pub(crate) fn soft_limit(view: &Account, used: Money, footer: &FooterLinks) -> MailMessage {
     let soft = view.soft_limit.unwrap_or_default();
     let hard = view.hard_limit.map_or_else(
@@ -106,7 +106,7 @@ pub(crate) fn soft_limit(view: &Account, used: Money, footer: &FooterLinks) -> M
     )
 }
 
-/// The balance fell below the mark.
+/// Reports that the balance fell below the mark.
 pub(crate) fn low_balance(view: &Account, mark: Money, footer: &FooterLinks) -> MailMessage {
     let words = format!(
         "The account {} (ID {}) has a balance of {}, which is below {mark}. Calls are refused when it is \
@@ -122,7 +122,7 @@ pub(crate) fn low_balance(view: &Account, mark: Money, footer: &FooterLinks) -> 
     )
 }
 
-/// What the accounts of one recipient cost from `start` to `end`.
+/// The cost of one recipient's accounts from `start` to `end`.
 pub(crate) fn bill(
     start: Date,
     end: Date,
@@ -176,7 +176,8 @@ pub(crate) fn bill(
     )
 }
 
-/// An address, which may be anybody's: so nothing is in it that somebody could choose.
+/// The link that verifies an address. The address may be a stranger's, so the mail contains nothing that an account can
+/// choose.
 pub(crate) fn verify(account: AccountId, url: &str, footer: &FooterLinks) -> MailMessage {
     let parts = [
         MailPart::Words(format!(
@@ -189,7 +190,7 @@ pub(crate) fn verify(account: AccountId, url: &str, footer: &FooterLinks) -> Mai
     write(MailKind::Verify, "Is this your address?", &parts, footer)
 }
 
-/// News, to their readers. Others' than root's say whose they are.
+/// News for their readers. News by accounts other than root name their author.
 pub(crate) fn news(view: &NewsItem, footer: &FooterLinks) -> MailMessage {
     let content = view.content.split("\n\n");
     let content = content.map(|words| MailPart::Words(words.to_owned()));
@@ -208,7 +209,7 @@ pub(crate) fn news(view: &NewsItem, footer: &FooterLinks) -> MailMessage {
     write(MailKind::News, &subject, &parts, footer)
 }
 
-/// Keys that need somebody's attention.
+/// Keys that need attention.
 pub(crate) fn faults(faults: &[KeyFault], footer: &FooterLinks) -> MailMessage {
     let row = |fault: &KeyFault| {
         let KeyFault {
@@ -255,7 +256,7 @@ fn write(kind: MailKind, subject: &str, parts: &[MailPart], footer: &FooterLinks
 }
 
 impl MailPart {
-    /// As text and as HTML.
+    /// The body as plain text and HTML.
     fn written(&self) -> (String, String) {
         match self {
             Self::Words(words) => {
@@ -299,7 +300,7 @@ fn html_table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 impl FooterLinks {
-    /// The footer, as text and as HTML.
+    /// The footer as plain text and HTML.
     fn written(&self) -> (String, String) {
         let Self {
             service,
@@ -332,13 +333,13 @@ impl FooterLinks {
     }
 }
 
-/// A header is one line, however the names in it are written.
+/// A header is one line, even if a name in it has line breaks.
 fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(plain).take(SUBJECT_CHARS_MAX).collect()
 }
 
-/// As text within HTML.
+/// Escapes text for HTML.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

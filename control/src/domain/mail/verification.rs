@@ -1,13 +1,13 @@
-//! Whether an address is its account's: by root's word, or because somebody who reads its mail followed a link. What is
-//! in such a link, and how often one is sent. Knows neither the vault nor the queue.
+//! Whether an address belongs to its account: root entered it, or a reader of its mail followed a link. The content of
+//! such links, and how often they are sent. It knows neither the vault nor the queue.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 
 use crate::model::{Account, AddressVerification, VerifiedBy};
 
-/// How long a link is good for.
+/// How long a link is valid.
 pub(crate) const LINK_LIFE_MS: i64 = 3 * 86_400_000;
-/// Between two links to one address, whichever accounts they are for.
+/// Pause between two links to one address, regardless of the account.
 pub(crate) const LINK_PAUSE_MS: i64 = 600_000;
 /// Links to one address in a day.
 pub(crate) const LINKS_A_DAY_MAX: u64 = 3;
@@ -15,28 +15,28 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const HOUR_MS: i64 = 3_600_000;
 const SEPARATOR: char = ':';
 
-/// Which address of an account.
+/// One of the addresses of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AddressField {
     Email,
     BillingEmail,
 }
 
-/// What a link says, sealed.
+/// The content of a link before it is sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerificationToken {
     pub(crate) account: AccountId,
     pub(crate) field: AddressField,
-    /// So that it is good once: the next one has another.
+    /// Makes the link valid once: the next one has another nonce.
     pub(crate) nonce: String,
 }
 
-// === impl Field ===
+// === impl AddressField ===
 
 impl AddressField {
     pub(crate) const ALL: [Self; 2] = [Self::Email, Self::BillingEmail];
 
-    /// As it is stored and shown.
+    /// The stored and shown form.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Email => "Email",
@@ -48,7 +48,7 @@ impl AddressField {
         Self::ALL.into_iter().find(|field| field.as_str() == text)
     }
 
-    /// The address as the account has it; may be empty.
+    /// The account's address; may be empty.
     pub(crate) fn of(self, view: &Account) -> &str {
         match self {
             Self::Email => &view.email,
@@ -56,7 +56,7 @@ impl AddressField {
         }
     }
 
-    /// Whether that is known to be the account's.
+    /// Whether that address is verified.
     pub(crate) const fn verified(self, view: &Account) -> Option<AddressVerification> {
         match self {
             Self::Email => view.addresses.email,
@@ -64,7 +64,7 @@ impl AddressField {
         }
     }
 
-    /// Says so, or that it is not.
+    /// Sets or removes the verification.
     pub(crate) const fn set(self, view: &mut Account, verified: Option<AddressVerification>) {
         match self {
             Self::Email => view.addresses.email = verified,
@@ -73,10 +73,10 @@ impl AddressField {
     }
 }
 
-// === impl Token ===
+// === impl VerificationToken ===
 
 impl VerificationToken {
-    /// To be sealed.
+    /// The text to be sealed.
     pub(crate) fn text(&self) -> String {
         let Self {
             account,
@@ -86,7 +86,7 @@ impl VerificationToken {
         format!("{account}{SEPARATOR}{}{SEPARATOR}{nonce}", field.as_str())
     }
 
-    /// What `text` made.
+    /// Reads what `text` wrote.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, SEPARATOR);
         let account = parts.next()?.parse().ok()?;
@@ -98,8 +98,8 @@ impl VerificationToken {
     }
 }
 
-/// An account's addresses after somebody changed them: what root enters is taken at its word, and any other
-/// change loses what was known of the address.
+/// Updates verifications after a change of addresses: those entered by root are verified, and any other change of an
+/// address removes its verification.
 pub(crate) fn after_change(before: &Account, view: &mut Account, by_root: bool, now: Millis) {
     for field in AddressField::ALL {
         if field.of(before) == field.of(view) {
@@ -113,8 +113,8 @@ pub(crate) fn after_change(before: &Account, view: &mut Account, by_root: bool, 
     }
 }
 
-/// Where notices and bills go: to `BillingEmail` if that is known to be the account's, else to `Email` if that is; none
-/// when neither is.
+/// The address for notices and bills: a verified `BillingEmail`, or else a verified `Email`. Returns `None` if neither
+/// is verified.
 pub(crate) fn recipient(view: &Account) -> Option<&str> {
     let fields = [AddressField::BillingEmail, AddressField::Email].into_iter();
     let mut known = fields.filter(|field| field.verified(view).is_some());

@@ -1,4 +1,4 @@
-//! Further client keys in the messages of `Accounts`.
+//! Further client keys in the messages of service `Accounts`.
 
 use proxyxai_contract::{
     Invalid,
@@ -49,7 +49,7 @@ pub(super) fn key_to_wire(key: ClientKeyInfo) -> wire::ClientKey {
     }
 }
 
-/// A new key, and whose; none for the caller.
+/// A new key and its account; `None` means the caller's.
 pub(super) fn new_from_wire(
     request: wire::CreateClientKeyRequest,
 ) -> Result<(Option<String>, NewClientKey), Error> {
@@ -74,7 +74,7 @@ pub(super) fn new_from_wire(
     Ok((whose(account)?, NewClientKey { name, change }))
 }
 
-/// A change, of which key and whose; none for the caller.
+/// A change, the key and its account; `None` means the caller's.
 pub(super) fn change_from_wire(
     request: wire::UpdateClientKeyRequest,
 ) -> Result<(Option<String>, ClientKeyId, ClientKeyChange), Error> {

@@ -1,4 +1,4 @@
-//! Account messages to views and back, field by field.
+//! Converts account messages to model types and back, field by field.
 
 use proxyxai_contract::{
     Invalid,
@@ -170,7 +170,7 @@ pub(super) fn change_from_wire(
         level_mapper,
         switch_over,
         model_failover,
-        // Credit moves by GrantCredit.
+        // Credit moves by `GrantCredit`.
         credit: None,
         days_micros: None,
         reference: None,
@@ -258,7 +258,7 @@ pub(super) fn account_to_wire(account: Account) -> wire::Account {
         qr_code,
         suspended,
         public_key,
-        // There is one tenant, and root is its head.
+        // There is one tenant, and root owns it.
         owner_id: AccountId::ROOT.get(),
         model_limits: model_limits.text(),
         calls_max: calls_max.map_or(0, |most| most.get().into()),
@@ -286,7 +286,7 @@ fn card_to_wire(card: Card) -> wire::CreditCard {
     }
 }
 
-/// A window of 0 is not given.
+/// A window of 0 counts as absent.
 fn limits_change(limits: Option<wire::RateLimits>) -> Result<RateLimitsChange, Error> {
     let RateLimits {
         rpm,
@@ -333,7 +333,7 @@ fn child_limit_from_wire(limit: i64) -> Result<u64, Error> {
     Ok(limit.map_err(|_| Invalid::new("child_limit", "must not be negative"))?)
 }
 
-/// Which accounts to list, and how.
+/// The accounts to list, and their order.
 pub(super) fn filter_from_wire(
     request: wire::ListAccountsRequest,
 ) -> Result<(AccountFilter, Option<wire::PageRequest>), Error> {

@@ -1,4 +1,4 @@
-//! Bills between the operations and the wire.
+//! Converts bills from and to wire messages.
 
 use jiff::civil::Date;
 use proxyxai_contract::wire;

@@ -1,4 +1,4 @@
-//! The books between the operations and the wire.
+//! Converts the ledger from and to wire messages.
 
 use jiff::civil::Date;
 use proxyxai_contract::{convert::millis_to_wire, wire};

@@ -1,4 +1,4 @@
-//! The list of calls between the wire and the operations.
+//! Converts the list of calls from and to wire messages.
 
 use proxyxai_contract::{convert::optional_millis_from_wire, id::KeyId, wire};
 

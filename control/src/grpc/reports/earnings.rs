@@ -1,4 +1,4 @@
-//! Earnings and tags between the wire and the operations.
+//! Converts earnings and tags from and to wire messages.
 
 use jiff::civil::Date;
 use proxyxai_contract::{Invalid, id::KeyId, wire};

@@ -1,4 +1,4 @@
-//! Use as a series between the wire and the operations.
+//! Converts use as a series from and to wire messages.
 
 use jiff::civil::Date;
 use proxyxai_contract::{Invalid, wire};

@@ -1,4 +1,4 @@
-//! Windows between the operations and the wire.
+//! Converts windows to wire messages.
 
 use proxyxai_contract::{convert::millis_to_wire, id::ClientKeyId, wire};
 

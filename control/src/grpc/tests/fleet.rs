@@ -1,4 +1,4 @@
-//! The link to data planes, and the reports on what they metered.
+//! The link to data planes, and the reports on the usage that they metered.
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{

@@ -1,4 +1,4 @@
-//! Finds out what an account may be given at most.
+//! The limits on what an account may be given.
 
 use proxyxai_contract::{
     id::AccountId,
@@ -16,7 +16,7 @@ use crate::{
     store::{self, AccountRecord, Db, Tx},
 };
 
-/// What an account leaves to its children; those of root may have anything.
+/// The bounds an account sets for its children; root sets none.
 pub(super) async fn below(
     control: &Control,
     tx: &Tx,
@@ -44,7 +44,7 @@ pub(super) async fn below(
     })
 }
 
-/// An account and those above it, up to root.
+/// An account and its ancestors, up to root.
 async fn chain(
     control: &Control,
     db: &impl Db,
@@ -53,15 +53,15 @@ async fn chain(
     let dna = Dna::parse(&account.account.dna).map_err(Error::internal)?;
     let mut chain = vec![as_known(account.clone())];
     for id in dna.ids().into_iter().rev().skip(1) {
-        // One that is deleted bounds those below it by what it had.
+        // A deleted ancestor still bounds its descendants by what it had.
         let found = store::accounts::get(db, id, control.now()).await?;
         chain.extend(found.map(as_known));
     }
     Ok(chain)
 }
 
-/// The lists that calls of the caller have to pass, and what its month may come to: its own, and those of the accounts
-/// above it, without those that allow everything.
+/// The access lists that calls of the caller must pass and its limits: its own and those of its ancestors. Lists that
+/// allow everything are left out.
 pub(crate) async fn binding(
     control: &Control,
     caller: &Caller,

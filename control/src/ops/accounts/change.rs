@@ -1,4 +1,4 @@
-//! Fields that creating and changing have in common. Money is not among them.
+//! The fields that creating and changing an account have in common. Money is not among them.
 
 use proxyxai_contract::{
     Invalid,
@@ -15,13 +15,13 @@ use crate::{
     store::AccountRecord,
 };
 
-/// How many level switches a request may at most be allowed.
+/// The greatest number of level switches that a request may be allowed.
 const GEAR_MAX: u8 = 10;
 pub(super) const TEXT_BYTES_MAX: usize = 255;
 const URL_BYTES_MAX: usize = 2048;
 const TEXT_RULES_BYTES_MAX: usize = 65_536;
 
-/// Takes over what is given, names and money aside. Windows are the caller's part.
+/// Applies the given fields, except names and money. The caller handles windows.
 pub(super) fn apply(
     record: &mut AccountRecord,
     change: &AccountChange,
@@ -29,7 +29,7 @@ pub(super) fn apply(
 ) -> Result<(), Error> {
     let view = &mut record.account;
     if let Some(factor) = change.factor {
-        // Pages send back what they were shown.
+        // Pages send back the fields that they were shown.
         if !by_root && factor != view.factor {
             return Err(Error::Forbidden("only root may set Factor"));
         }

@@ -24,7 +24,7 @@ use crate::{
 
 const FIRST_REFERENCE: &str = "Initial Funding";
 
-/// Creates a direct child of the caller. The answer is the only place that shows the key.
+/// Creates a direct child of the caller. The response is the only place that shows the key.
 pub(crate) async fn create(
     control: &Control,
     caller: &Caller,
@@ -42,7 +42,8 @@ pub(crate) async fn create(
     }
 }
 
-/// Tells who has the name or address, if that is an account below the caller: a step that is done twice is no riddle.
+/// The error that names who has the name or address, if that account is below the caller. It explains why a repeated
+/// request fails.
 async fn conflict(
     control: &Control,
     caller: &Caller,
@@ -109,7 +110,7 @@ async fn create_once(
     Ok((after, key))
 }
 
-/// An account that has everything from its parent, and nothing of its own yet.
+/// An account that inherits everything from its parent and has nothing of its own yet.
 pub(crate) fn blank(parent: &Account, name: String, email: String, now: Millis) -> AccountRecord {
     AccountRecord {
         debt: Money::ZERO,
@@ -142,7 +143,7 @@ pub(crate) fn blank(parent: &Account, name: String, email: String, now: Millis) 
             hard_limit: None,
             soft_limit: None,
             auto_quota: Money::ZERO,
-            // Lists and rules count through the ancestors' at use, so a child begins without its own.
+            // The ancestors' lists and rules apply to every call, so a child starts without its own.
             access: AccessLists::ANY,
             routing: RoutingRules::default(),
             model_limits: ModelLimits::default(),

@@ -1,4 +1,4 @@
-//! Deleting a descendant. What its calls under way do not cost of its credit comes back; its own descendants live on.
+//! Deleting a descendant. Its credit is refunded, less what its in-flight calls may cost; its own descendants stay.
 
 use proxyxai_contract::{clock::Millis, id::AccountId, money::Money};
 
@@ -14,13 +14,14 @@ use crate::{
     store::{self, AccountRecord, Tx},
 };
 
-/// For so long whoever deletes an account settles it, and tells in the answer what came back.
+/// For this long the deleting request settles the account itself, so that its response can state the refund. After
+/// that, a background job does.
 const DELETING_MS: i64 = 5_000;
-/// Deleted operators of deleted operators, at most.
+/// The longest chain of deleted operators to follow.
 const HEIRS_MAX: usize = 256;
 
-/// Deletes a descendant. Its key stops at once; what its calls under way cannot cost comes back to the caller, and the
-/// rest once they have ended.
+/// Deletes a descendant. Its key stops at once. The caller gets back what in-flight calls cannot cost, and the rest
+/// once they have ended.
 pub(crate) async fn delete(
     control: &Control,
     caller: &Caller,
@@ -34,7 +35,7 @@ pub(crate) async fn delete(
     let after = changed(control, &tx, caller.account, id).await?;
     drop(tx);
     if caller.account != done.heir {
-        // Its operator was deleted meanwhile, and somebody above has what was left.
+        // The operator was deleted meanwhile, and an account above it got the rest.
         (done.refund, done.pending) = (Money::ZERO, Money::ZERO);
     }
     tracing::info!(
@@ -49,7 +50,7 @@ pub(crate) async fn delete(
     })
 }
 
-/// Refunds what no lease covers at once, and again when what is unused of the leases is home, which takes moments.
+/// Refunds at once what no lease covers, and the unused part of the leases when it is back, which takes moments.
 async fn settle_soon(control: &Control, id: AccountId) -> Result<SettledCredit, Error> {
     let first = settle(control, id).await?;
     if first.pending == Money::ZERO {
@@ -63,7 +64,7 @@ async fn settle_soon(control: &Control, id: AccountId) -> Result<SettledCredit, 
     Ok(done)
 }
 
-/// Takes the account out of use. No more of its credit goes on lease, and what is on lease is asked for.
+/// Takes the account out of use: no more of its credit goes on lease, and leases are recalled.
 async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<AccountRecord, Error> {
     let now = control.now();
     let tx = control.store().begin().await?;
@@ -84,7 +85,7 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     record.deleted = Some(now);
     record.key_hash = None;
     record.account.updated = now;
-    // Data planes know it as long as something is on lease: work that ends later is looked for in its name.
+    // Data planes keep it while something is on lease: they poll later work in its name.
     record.gone = record.leased == Money::ZERO
         && !store::accounts::has_living_below(&tx, &record.account.dna).await?;
     (record.heir, record.closing) = (Some(caller.account), true);
@@ -105,19 +106,19 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     Ok(before)
 }
 
-/// What became of a deleted account's credit.
+/// The result of settling a deleted account.
 struct SettledCredit {
     heir: AccountId,
     refund: Money,
     pending: Money,
 }
 
-/// Settles what can be by now of all deleted accounts with calls under way, or with usage that came late.
+/// Settles, as far as possible by now, all deleted accounts with in-flight calls or late usage.
 pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
     let before = control.now().plus(-DELETING_MS);
     for id in store::closing::waiting(control.store(), before).await? {
         control.publisher().recall([id], None);
-        // One that cannot be settled must not hold up the others.
+        // An account that cannot be settled must not block the others.
         if let Err(error) = settle(control, id).await {
             tracing::warn!(
                 account.id = id.get(),
@@ -129,8 +130,9 @@ pub(crate) async fn settle_closed(control: &Control) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives what calls under way cannot cost any more to the heir, and puts what they cost beyond their account's credit on
-/// its parent, which granted that, or the next above it that lives. Whoever comes after a kill finds the account as it was left.
+/// Gives the heir what in-flight calls can no longer cost. Calls that cost more than the account's credit are charged
+/// to its parent, which granted it, or to the nearest living ancestor. One transaction, so that a crash leaves the
+/// account as it was.
 async fn settle(control: &Control, id: AccountId) -> Result<SettledCredit, Error> {
     let now = control.now();
     let heir = living_heir(control, id, true).await?;
@@ -140,7 +142,7 @@ async fn settle(control: &Control, id: AccountId) -> Result<SettledCredit, Error
     let mut record = locked
         .remove(&id)
         .ok_or_else(|| ops::no_such_account(&id.to_string()))?;
-    // Whoever was deleted in between is passed over the next time.
+    // An account that was deleted in between is skipped; the next run takes it.
     let mut living = |id: AccountId| {
         let found = locked.remove(&id);
         let living = found.filter(|record| record.deleted.is_none());
@@ -161,7 +163,7 @@ async fn settle(control: &Control, id: AccountId) -> Result<SettledCredit, Error
     let (refund, settled) = money::settle_closed(&mut other, payer.as_mut(), &mut record, now)?;
     entries.extend(settled);
     let done = !record.closing;
-    // While nothing moves, there is nothing to write.
+    // If nothing moves, there is nothing to write.
     if done || !entries.is_empty() {
         let gone = done && forget(&tx, &mut record, now).await?;
         store::accounts::update(&tx, &record).await?;
@@ -183,7 +185,8 @@ async fn settle(control: &Control, id: AccountId) -> Result<SettledCredit, Error
     })
 }
 
-/// Has data planes forget an account that is settled, unless somebody inherits from it. Says whether that is news.
+/// Removes a settled account from data planes, unless a living account inherits from it. Returns whether it was removed
+/// now.
 async fn forget(tx: &Tx, record: &mut AccountRecord, now: Millis) -> Result<bool, Error> {
     if record.gone || store::accounts::has_living_below(tx, &record.account.dna).await? {
         return Ok(false);
@@ -194,8 +197,8 @@ async fn forget(tx: &Tx, record: &mut AccountRecord, now: Millis) -> Result<bool
     Ok(true)
 }
 
-/// Who has what is left of a deleted account: its operator, or whoever came into that one's place. Without
-/// `operators`, who pays what it owes: the nearest above it that lives.
+/// The account that gets what is left of a deleted one: its operator, or the operator's own heir. Without `operators`,
+/// the account that pays its debt: the nearest living ancestor.
 async fn living_heir(
     control: &Control,
     id: AccountId,
@@ -203,7 +206,7 @@ async fn living_heir(
 ) -> Result<AccountId, Error> {
     let now = control.now();
     let mut at = id;
-    // A tree has no more levels than this, and each step leads to somebody above.
+    // A tree has no more levels than this, and each step goes up.
     for _ in 0..HEIRS_MAX {
         let Some(record) = store::accounts::childless(control.store(), at, now).await? else {
             break;
@@ -219,8 +222,7 @@ async fn living_heir(
     Ok(AccountId::ROOT)
 }
 
-/// A deleted ancestor stays in the snapshot for those who inherit from it; the last of them takes
-/// it along.
+/// A deleted ancestor stays in the snapshot for accounts that inherit from it, and goes with the last of them.
 async fn release_ancestors(
     tx: &Tx,
     record: &AccountRecord,

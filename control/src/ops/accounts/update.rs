@@ -1,4 +1,4 @@
-//! Changing an account: a descendant's fields and credit, or one's own few.
+//! Changing an account: a descendant's fields and credit, or a few fields of the caller's own.
 
 use proxyxai_contract::{
     Invalid,
@@ -27,7 +27,7 @@ use crate::{
 const NEXT_REFERENCE: &str = "Recharge";
 const COMMISSION_REFERENCE: &str = "Commission";
 
-/// Changes the fields that are given. The own account may change its alias and bill address only.
+/// Changes the given fields. The caller may change only its own alias and bill address.
 pub(crate) async fn update(
     control: &Control,
     caller: &Caller,
@@ -42,7 +42,7 @@ pub(crate) async fn update(
             .await?
             .account;
         if change.rates.is_some_and(|rates| rates > target.rates) {
-            // What stays on lease has to be covered as if calls held all of it.
+            // What stays on lease has to be covered as if calls reserved all of it.
             ops::fleet::bring_back(control, target.id).await?;
         }
         if credit <= Money::ZERO {
@@ -67,7 +67,7 @@ async fn update_once(
     let tx = control.store().begin().await?;
     let own = ops::caller_account(control, &tx, caller).await?;
     let target = ops::visible(control, &tx, &own, identifier).await?.account;
-    // Old pages send the identifier they were given as the name, even when it is an id.
+    // Old pages send the identifier they were given as the name, even if it is an id.
     if change
         .name
         .as_deref()
@@ -139,7 +139,7 @@ async fn update_descendant(
     let parent = parent_of(control, tx, &sides.target).await?;
     let bounds = bounds::below(control, tx, &parent).await?;
     let record = &mut sides.target;
-    // What older programs let through stays as it is while nobody changes it.
+    // A name that older versions allowed stays until it is changed.
     if let Some(name) = &change.name
         && *name != record.account.name
     {
@@ -154,8 +154,7 @@ async fn update_descendant(
         credit::check_rates(rates, parent.account.rates)?;
         let from = record.account.rates;
         sides.entries.push(money::rescale(record, rates, now)?);
-        // What is on lease is spent in the new units, of which there may be fewer now, and calls under
-        // way need more of them.
+        // What is on lease is spent in the new units. There may be fewer of them, and in-flight calls need more.
         money::not_on_lease(record, Money::ZERO)?;
         let cover = ops::fleet::cover_rise(control, tx, record, from).await?;
         sides.entries.extend(cover);
@@ -171,7 +170,7 @@ async fn update_descendant(
         parent: patron,
         entries,
     } = sides;
-    // A cap that was set low by hand stays until credit is added to it.
+    // A limit that was set low by hand stays until credit is added.
     if change.rates.is_some() || change.credit.unwrap_or_default() > Money::ZERO {
         let (hard, balance) = (record.account.hard_limit, record.account.balance);
         record.account.hard_limit = credit::hard_limit_below(hard, balance, bounds.hard_limit);
@@ -195,7 +194,7 @@ async fn update_descendant(
     Ok(revision)
 }
 
-/// Who gets a share of what is granted, and which: the parent, when another ancestor gives.
+/// The account that gets a commission on a grant, and its share: the parent, if another ancestor grants.
 async fn commission(
     control: &Control,
     tx: &Tx,
@@ -210,13 +209,13 @@ async fn commission(
         return Ok(None);
     };
     let share = ops::settings::percent(control, tx, setting::COMMISSION_PERCENT).await?;
-    // A share of nothing is no multiplier.
+    // A share of zero is not a valid multiplier.
     Ok(Multiplier::from_micros(share)
         .ok()
         .map(|share| (parent, share)))
 }
 
-/// Grants the target's parent its share of the credit that was just granted, in its own units.
+/// Grants the target's parent its share of the new credit, in the parent's own units.
 fn pay_commission(
     sides: &mut LockedParties,
     (share, above): (Multiplier, Option<Money>),
@@ -268,7 +267,7 @@ fn changed_limits(
     rate_limits::changed(record.account.limits, parent.account.limits, change).map_err(Into::into)
 }
 
-/// Grants or takes back what the change says. A change without money leaves a mark of zero.
+/// Grants or deducts the credit of a change. A change without money posts a mark of zero.
 fn move_credit(
     sides: &mut LockedParties,
     change: &AccountChange,
@@ -314,7 +313,7 @@ fn apply_texts(record: &mut AccountRecord, change: &AccountChange) -> Result<(),
     Ok(())
 }
 
-/// Whether nothing but what everybody may change of oneself is given.
+/// Whether all given fields are ones that an account may change of itself.
 fn is_for_oneself(change: &AccountChange) -> bool {
     let AccountChange {
         name,

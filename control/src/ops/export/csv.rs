@@ -1,5 +1,5 @@
-//! Lines of CSV (RFC 4180), safe to open in a spreadsheet: a text that would be taken for a formula gets
-//! an apostrophe in front.
+//! Lines of CSV (RFC 4180), safe to open in a spreadsheet: a text that would be read as a formula gets a leading
+//! apostrophe.
 
 use std::fmt::{Display, Write as _};
 
@@ -20,7 +20,7 @@ pub(super) const USAGE_HEAD: &str = "time,account,name,request,path,model_asked,
 input,cached,cache_write,output,reasoning,input_audio,output_audio,input_image,output_image,\
 key,level,tries,streamed,duration_ms,first_byte_ms,priced,price_version,node,epoch,sequence,posted,cache_write_hour,tier,bill,tag,abandoned,client_key";
 
-/// What root's has beside it.
+/// Further columns for root.
 pub(super) const EXPENSE_HEAD: &str = ",expense,attempts";
 
 pub(super) const LEDGER_HEAD: &str =
@@ -31,7 +31,7 @@ pub(super) const EARNINGS_HEAD: &str =
 
 pub(super) const TAGS_HEAD: &str = "tag,requests,input,cached,output,cost";
 
-/// A call.
+/// The line of a call.
 pub(super) fn usage(line: &mut CsvLine<'_>, name: &str, posted: &PostedUsage, zone: &Zone) {
     let PostedUsage {
         node,
@@ -92,18 +92,18 @@ pub(super) fn usage(line: &mut CsvLine<'_>, name: &str, posted: &PostedUsage, zo
     line.text(&record.sum.text());
     line.text(&record.tag);
     line.text(record.abandoned.map_or("", AbandonedPolicy::as_str));
-    // Empty for the account's first.
+    // Empty for the account's first key.
     let client_key = record.client_key.map(|id| id.to_string());
     line.plain(client_key.unwrap_or_default());
 }
 
-/// What the call cost the operator, and which keys were asked; columns that only the operator has.
+/// What the call cost the operator, and its attempts; columns for the operator only.
 pub(super) fn expense(line: &mut CsvLine<'_>, posted: &PostedUsage) {
     line.plain(posted.record.expense.map(dollars).unwrap_or_default());
     line.text(&attempt::text(&posted.record.attempts));
 }
 
-/// What calls earned.
+/// The line of earnings.
 pub(super) fn earning(line: &mut CsvLine<'_>, of: &EarningKey, earning: &Earning) {
     let EarningKey {
         account,
@@ -122,7 +122,7 @@ pub(super) fn earning(line: &mut CsvLine<'_>, of: &EarningKey, earning: &Earning
     amounts(line, earning);
 }
 
-/// What a key cost on a day that is paid by the month.
+/// The line of a day of a key with a monthly price.
 pub(super) fn flat(line: &mut CsvLine<'_>, flat: &FlatCost) {
     line.plain(&flat.day);
     line.plain("");
@@ -149,7 +149,7 @@ fn amounts(line: &mut CsvLine<'_>, earning: &Earning) {
     }
 }
 
-/// What was used under a tag.
+/// The line of a tag.
 pub(super) fn tag(line: &mut CsvLine<'_>, row: &TagTotals) {
     let TagTotals { tag, totals } = row;
     line.text(tag);
@@ -159,7 +159,7 @@ pub(super) fn tag(line: &mut CsvLine<'_>, row: &TagTotals) {
     line.plain(dollars(totals.cost));
 }
 
-/// A posting.
+/// The line of a posting.
 pub(super) fn ledger(line: &mut CsvLine<'_>, row: &LedgerLine, zone: &Zone) {
     let LedgerLine {
         posting,
@@ -183,7 +183,7 @@ pub(super) fn ledger(line: &mut CsvLine<'_>, row: &LedgerLine, zone: &Zone) {
     line.plain(dollars(*amount));
 }
 
-/// Exact, without a sign of its currency.
+/// An exact amount without a currency sign.
 fn dollars(amount: Money) -> String {
     let nanos = amount.nanos().unsigned_abs();
     let sign = if amount.is_negative() { "-" } else { "" };
@@ -191,7 +191,7 @@ fn dollars(amount: Money) -> String {
     format!("{sign}{whole}.{rest:09}")
 }
 
-/// A line being written; it ends when dropped.
+/// A line being written; the drop ends it.
 #[derive(Debug)]
 pub(super) struct CsvLine<'a> {
     text: &'a mut String,
@@ -210,17 +210,17 @@ impl<'a> CsvLine<'a> {
         self.begun = true;
     }
 
-    /// A cell that is nobody's to choose: numbers, times, words of ours.
+    /// A cell that no user chose: numbers, times, fixed words.
     fn plain(&mut self, value: impl Display) {
         self.separate();
         // Writing to a string cannot fail.
         let _written: Result<(), std::fmt::Error> = write!(self.text, "{value}");
     }
 
-    /// A cell that somebody chose.
+    /// A cell that a user chose.
     fn text(&mut self, value: &str) {
         self.separate();
-        // The wide ones too, which some spreadsheets take for the others.
+        // The full-width forms too, which some spreadsheets take for the others.
         let formula = value.starts_with([
             '=', '+', '-', '@', '\t', '\r', '\n', '|', '%', '＝', '＋', '－', '＠',
         ]);

@@ -1,5 +1,5 @@
-//! Leases of what further client keys may spend: the same asks and answers as of accounts' credit, on the same terms.
-//! No money moves with them, so they have no entries in the ledger.
+//! Leases of further client keys' limits: the same requests and responses as for accounts' credit, on the same terms.
+//! No money moves, so the ledger has no entries for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,20 +30,20 @@ pub(super) async fn locked(
     store::client_keys::lock(tx, ids).await
 }
 
-/// Whether what is on lease of a key's limit and what is spent of it are no more than the limit.
+/// Whether nothing is on lease of a key's limit, or what is on lease and spent fits the limit.
 pub(super) fn is_within(key: &ClientKeyRecord) -> bool {
     let gone = key.key.credit_used.saturating_add(key.leased);
     key.leased == Money::ZERO || key.key.credit_limit.is_none_or(|limit| gone <= limit)
 }
 
-/// What control still has of a key's limit. One that is not in force has nothing.
+/// What control has left of a key's limit. Zero if the key is not in force.
 fn room(key: &ClientKeyRecord, now: Millis) -> Headroom {
     let view = &key.key;
     let in_force = key.deleted.is_none() && view.enabled;
     let in_force = in_force && view.expires.is_none_or(|end| end > now);
     let balance = match view.credit_limit {
         Some(limit) if in_force => limit.saturating_sub(view.credit_used),
-        // A data plane that has not heard that the limit is gone.
+        // For a data plane that still applies a limit which was removed.
         None if in_force => Money::MAX,
         Some(_) | None => Money::ZERO,
     };
@@ -54,7 +54,7 @@ fn room(key: &ClientKeyRecord, now: Millis) -> Headroom {
     }
 }
 
-/// Answers asks about the limits of keys.
+/// Handles requests for leases of keys' limits.
 pub(super) async fn answer(
     tx: &Tx,
     (node, epoch): (&NodeName, u64),
@@ -73,7 +73,7 @@ pub(super) async fn answer(
             .entry(*payer)
             .or_insert_with(|| LeaseRecord::first(node, epoch, *payer));
         if held.epoch != epoch {
-            // A node that lost its spool has lost what it knew of its leases, and cannot use them.
+            // A node that lost its spool no longer knows its leases and cannot use them.
             held.epoch = epoch;
             give(key, held, held.lease.amount.negated());
         }
@@ -94,7 +94,7 @@ pub(super) async fn answer(
     Ok(answers)
 }
 
-/// Moves what is asked for, if it was asked on the lease as it is.
+/// Grants or takes back the requested change, if the request has the current version of the lease.
 fn settle(
     key: &mut ClientKeyRecord,
     held: &mut LeaseRecord,
@@ -118,20 +118,20 @@ fn settle(
     }
 }
 
-/// Puts some of a key's limit on a lease; a negative amount takes it back.
+/// Moves some of a key's limit onto a lease; a negative amount moves it back.
 pub(super) fn give(key: &mut ClientKeyRecord, held: &mut LeaseRecord, amount: Money) {
     held.lease.amount = held.lease.amount.saturating_add(amount);
     held.lease.version = held.lease.version.saturating_add(1);
     key.leased = key.leased.saturating_add(amount);
 }
 
-/// Who pays for records: accounts, and the further keys that their calls were made with.
+/// The payers of records: accounts, and the further keys of their calls.
 pub(super) fn payers(records: &[UsageRecord]) -> BTreeSet<PayerId> {
     let of = |record: &UsageRecord| [Some(record.account.into()), record.key_payer()];
     records.iter().flat_map(of).flatten().collect()
 }
 
-/// Counts what calls cost to the keys that they were made with, in the units that their accounts have now.
+/// Adds the cost of calls to their keys, in the units that their accounts have now.
 pub(super) fn charge_all(
     keys: &mut LockedClientKeys,
     leases: &mut KeyLeases,
@@ -154,8 +154,8 @@ pub(super) fn charge_all(
     }
 }
 
-/// Counts what a call cost to its key, and takes it from the lease that it was let in on, which work that ended later
-/// was not.
+/// Adds the cost of a call to its key, and takes it from the lease that admitted it. Later work was not admitted on a
+/// lease.
 fn charge(
     key: &mut ClientKeyRecord,
     held: Option<&mut LeaseRecord>,

@@ -1,5 +1,5 @@
-//! Credit on lease: data planes ask for slices, give back what they do not need, and lose what they
-//! hold when nothing is heard of them for too long. Each movement is booked.
+//! Credit on lease: data planes request slices, return what they do not need, and lose their leases if they are silent
+//! for too long. Each movement is booked.
 
 use std::collections::BTreeMap;
 
@@ -26,16 +26,16 @@ use crate::{
     store::{self, AccountRecord, Tx, leases::LeaseRecord},
 };
 
-/// A lost message from a node must not cost it its leases at once, nor may clocks that differ a
-/// little: control waits this much longer than it tells data planes.
+/// A lost message from a node must not cost it its leases at once, and clocks may differ a little: control waits this
+/// much longer than the lease time that data planes get.
 const GRACE_MS: i64 = 60_000;
-/// How long an operator's change waits for credit that is on lease, in steps.
+/// How many steps an operator's change waits for credit that is on lease, at most.
 const RECALL_STEPS: u32 = 40;
 const RECALL_STEP_MS: u64 = 25;
-/// After so many steps in which nothing comes, calls hold the rest.
+/// After this many steps without a return, the rest is taken to be reserved by calls.
 const STILL_STEPS: u32 = 10;
 
-/// Answers a data plane's asks. Without any it is a sign of life.
+/// Handles a data plane's lease requests. An empty request renews its leases.
 pub(crate) async fn lease_credit(
     control: &Control,
     node: &NodeName,
@@ -52,10 +52,10 @@ pub(crate) async fn lease_credit(
     }
     let mut asked = BTreeMap::new();
     for ask in &asks {
-        // Of two on one lease the first is answered.
+        // If two requests are for one lease, the first one counts.
         asked.entry(ask.payer).or_insert(ask);
     }
-    // A deleted account gets nothing more, and what comes home of its credit is taken.
+    // A deleted account gets no more credit, but its returned credit is accepted.
     let accounts = asked.keys().map(|payer| payer.account);
     let mut accounts = store::accounts::lock_all(&tx, accounts, now).await?;
     let mut leases = store::leases::of_node(&tx, node, asked.keys().copied()).await?;
@@ -106,7 +106,7 @@ pub(crate) async fn lease_credit(
     tx.commit().await?;
     control.publisher().recall(short, Some(node));
     if !raised.is_empty() {
-        // Not waited for: the data plane that would have to acknowledge is the one that asks.
+        // Not awaited: the data plane that would have to acknowledge is the one that asks.
         control
             .publisher()
             .refresh(control.store(), control.vault(), now)
@@ -115,8 +115,8 @@ pub(crate) async fn lease_credit(
     Ok(answers)
 }
 
-/// Raises the month's cap of an account that asked for that, when the call that waits would pass it: a
-/// call is let in only if the cap covers it, so the posted use alone never reaches it.
+/// Raises the monthly limit of an account with automatic quota, if the waiting call would exceed it. A call is admitted
+/// only within the limit, so posted usage alone never reaches it.
 fn raise_limit(
     record: &mut AccountRecord,
     ask: &LeaseAsk,
@@ -139,7 +139,7 @@ fn raise_limit(
     raised.is_some()
 }
 
-/// Stores caps that rose.
+/// Stores raised limits.
 async fn store_raised(
     tx: &Tx,
     accounts: &mut BTreeMap<AccountId, AccountRecord>,
@@ -158,7 +158,7 @@ async fn store_raised(
     Ok(())
 }
 
-/// A node that lost its spool has lost what it knew of its leases, and cannot use them.
+/// Takes back the lease of a node that lost its spool: it no longer knows its leases and cannot use them.
 fn adopt(
     record: &mut AccountRecord,
     held: &mut LeaseRecord,
@@ -172,7 +172,7 @@ fn adopt(
     money::lease(record, held, amount.negated()).map(Some)
 }
 
-/// Moves what is asked for, if it was asked on the lease as it is.
+/// Grants or takes back the requested change, if the request has the current version of the lease.
 fn settle(
     record: &mut AccountRecord,
     held: &mut LeaseRecord,
@@ -199,7 +199,7 @@ fn settle(
     }
 }
 
-/// Takes back the leases of nodes that were not heard of for too long.
+/// Takes back the leases of nodes that were silent for too long.
 pub(crate) async fn release_lost(control: &Control) -> Result<(), Error> {
     let now = control.now();
     let silence_ms = i64::try_from(control.config().lease_ms).unwrap_or(i64::MAX);
@@ -260,8 +260,8 @@ fn last_standing(record: &AccountRecord) -> Option<PostedBalance> {
     })
 }
 
-/// Frees what was reserved for calls that were under way when rates rose, once no data plane has anything on lease
-/// any more: then there is none left. `None` when something still is.
+/// Releases what was reserved for calls in flight when rates rose, once no data plane has a lease left and so no such
+/// call remains. Returns `None` while a lease is left.
 pub(crate) async fn release_covers(
     tx: &Tx,
     record: &mut AccountRecord,
@@ -280,8 +280,7 @@ pub(crate) async fn release_covers(
     Ok(Some(entries))
 }
 
-/// Asks data planes for what they have on lease of a deleted account and waits a little, until all is home or what
-/// calls hold is all that is out.
+/// Recalls the leases on a deleted account and waits a little, until all is back or calls reserve the rest.
 pub(crate) async fn come_home(control: &Control, account: AccountId) -> Result<(), Error> {
     if !has_planes(control) {
         return Ok(());
@@ -301,8 +300,8 @@ pub(crate) async fn come_home(control: &Control, account: AccountId) -> Result<(
     Ok(())
 }
 
-/// Asks for what is on lease of a key's limit beyond what the limit leaves, and waits a little for it: what calls under
-/// way hold stays.
+/// Recalls what is on lease of a key's limit beyond the limit, and waits a little for it. What in-flight calls reserve
+/// stays on lease.
 pub(crate) async fn bring_back_of_key(
     control: &Control,
     account: AccountId,
@@ -326,7 +325,7 @@ pub(crate) async fn bring_back_of_key(
     Ok(())
 }
 
-/// Whether there may be data planes that can give something back: those of other replicas are not known here.
+/// Whether there may be data planes that can return something: those of other replicas are not known here.
 pub(crate) fn has_planes(control: &Control) -> bool {
     control.publisher().watching() > 0 || control.store().is_shared()
 }
@@ -336,7 +335,7 @@ async fn leased(control: &Control, account: AccountId) -> Result<Money, Error> {
     Ok(found.map(|record| record.leased).unwrap_or_default())
 }
 
-/// Asks for an account's credit on lease and waits a little for it. Returns whether any came back.
+/// Recalls an account's credit on lease and waits a little. Returns whether any came back.
 pub(crate) async fn bring_back(control: &Control, account: AccountId) -> Result<bool, Error> {
     let before = leased(control, account).await?;
     if before == Money::ZERO {

@@ -1,9 +1,8 @@
-//! Objects of providers. What a report says of them is done in the transaction that posts it: so an object has its
-//! owner as soon as its call is on the books, and the work that it does after that call is paid once, whoever
-//! fetches it, and however often.
+//! Objects stored at providers. They are stored in the transaction that posts their report, so an object has its owner
+//! as soon as its call is posted. Its later work is paid once, by whichever client and however often it is fetched.
 //!
-//! What such work may cost stays reserved until then, as a lease that no data plane has: neither a restart nor a
-//! data plane's end frees it.
+//! What such work may cost stays reserved until then, as a lease that no data plane holds. Neither a restart nor the
+//! end of a data plane frees it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,27 +31,27 @@ use crate::{
 
 pub(crate) use crate::store::objects::ObjectQuery;
 
-/// Ids of one question.
+/// The most ids in one query.
 const IDS_MAX: usize = 64;
-/// Dropped at a time.
+/// The most objects deleted at a time.
 const PRUNE_ROWS_MAX: u64 = 1_000;
 
-/// What the objects of a report come to, beside its costs.
+/// The reserves that the objects of a report change, beside its costs.
 #[derive(Debug, Default)]
 pub(super) struct HoldMovements {
-    /// Set aside for work that goes on.
+    /// Newly reserved for later work.
     held: BTreeMap<PayerId, Money>,
-    /// No longer set aside.
+    /// Released.
     released: BTreeMap<PayerId, Money>,
 }
 
-/// Whether a lease is what is set aside for work that goes on.
+/// Whether a lease is a reserve for later work.
 pub(super) fn is_later(node: &NodeName) -> bool {
     node.as_str() == HOLDER
 }
 
-/// Does what records say of objects, in their order. A record that pays for work which was paid before costs nothing;
-/// one whose work cannot be followed costs what is set aside for it.
+/// Applies what records say of objects, in their order. A record that pays for work already paid costs nothing; one
+/// whose work cannot be followed costs what was reserved for it.
 pub(super) async fn apply(
     tx: &Tx,
     records: &mut [UsageRecord],
@@ -109,7 +108,7 @@ async fn settle(
             held,
         } if account == record.account => {
             store::objects::settle(tx, key, id, settlement).await?;
-            // Whoever made it pays for it, also with a key that data planes do not know any more.
+            // The key that made the object pays, even if data planes no longer know it.
             record.client_key = client_key;
             add(&mut movements.released, record, held);
         }
@@ -121,13 +120,13 @@ async fn settle(
             record.sum = CallBill::default();
             record.objects = None;
         }
-        // Nobody knows of it any more; that it was paid before is then ruled out.
+        // The object is no longer known, so it cannot have been paid before.
         ObjectWork::None => {}
     }
     Ok(())
 }
 
-/// Moves what is set aside, from the leases that it was let in on.
+/// Updates the reserves, and takes what is newly reserved from the leases that admitted the calls.
 pub(super) async fn reserve(
     tx: &Tx,
     movements: &HoldMovements,
@@ -172,12 +171,12 @@ pub(super) async fn reserve(
             entries.push(money::lease(account, reserve, change)?);
         }
     }
-    // It is not lost for not having been heard of.
+    // This lease never expires for lack of renewal.
     store::leases::put(tx, reserves.values(), Millis(i64::MAX)).await?;
     Ok(entries)
 }
 
-/// All objects of some ids.
+/// All objects with these ids.
 pub(crate) async fn find(control: &Control, ids: &[String]) -> Result<Vec<OwnedObject>, Error> {
     let ids: Vec<_> = ids
         .iter()
@@ -204,9 +203,9 @@ pub(crate) async fn list(
     store::objects::list(control.store(), &wanted, control.now()).await
 }
 
-/// Hands out work that should be over.
+/// Claims work that should be finished by now.
 pub(crate) async fn claim(control: &Control, limit: u32) -> Result<Vec<DueWork>, Error> {
-    // Mostly there is none, and nobody need wait for a look.
+    // Usually there is none, and a look does not need the write lock.
     if !store::objects::is_due(control.store(), control.now()).await? {
         return Ok(Vec::new());
     }
@@ -216,7 +215,7 @@ pub(crate) async fn claim(control: &Control, limit: u32) -> Result<Vec<DueWork>,
     Ok(due)
 }
 
-/// Forgets what is too old.
+/// Deletes expired objects.
 pub(crate) async fn prune(control: &Control) -> Result<u64, Error> {
     let tx = control.store().begin().await?;
     let gone = store::objects::prune(&tx, control.now(), PRUNE_ROWS_MAX).await?;
@@ -224,9 +223,9 @@ pub(crate) async fn prune(control: &Control) -> Result<u64, Error> {
     Ok(gone)
 }
 
-/// For the account of a record, and for its key.
+/// Adds an amount for the account of a record, and for its key.
 fn add(moved: &mut BTreeMap<PayerId, Money>, record: &UsageRecord, amount: Money) {
-    // Root's own calls are held to no credit, only to the limit of the key that they are made with.
+    // Root's own calls are bound to no credit, only to the limit of their key.
     let own = (record.account != AccountId::ROOT).then(|| record.account.into());
     for payer in [own, record.key_payer()].into_iter().flatten() {
         let total = moved.entry(payer).or_default();

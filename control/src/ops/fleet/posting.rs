@@ -30,12 +30,12 @@ use crate::{
 type LockedAccounts = BTreeMap<AccountId, AccountRecord>;
 type NodeLeases = BTreeMap<PayerId, LeaseRecord>;
 
-/// What a data plane is told of its report.
+/// The response to a usage report.
 #[derive(Debug, Default)]
 pub(crate) struct ReportReceipt {
-    /// Everything through this sequence is posted.
+    /// All records up to this sequence are posted.
     pub(crate) through: u64,
-    /// Money of every account concerned.
+    /// The balances of every account concerned.
     pub(crate) standings: Vec<PostedBalance>,
     /// The node's leases on them.
     pub(crate) leases: Vec<LeasedCredit>,
@@ -45,7 +45,7 @@ pub(crate) struct ReportReceipt {
 #[derive(Debug, Default)]
 pub(crate) struct UsageReport {
     pub(crate) records: Vec<UsageRecord>,
-    /// Those that could not be read.
+    /// Records that could not be read.
     pub(crate) unfit: Vec<UnpostableRecord>,
 }
 
@@ -58,8 +58,8 @@ impl From<Vec<UsageRecord>> for UsageReport {
     }
 }
 
-/// Posts the records that are new, and answers with the last sequence and the money of every
-/// account concerned. A record that cannot be posted is set aside, and the others go on.
+/// Posts the new records, and returns the last sequence and the balance of every account concerned. A record that
+/// cannot be posted is quarantined, so that the others go on.
 pub(crate) async fn report_usage(
     control: &Control,
     node: &NodeName,
@@ -80,7 +80,7 @@ pub(crate) async fn report_usage(
         posted.then(post_part(control, spool, &[], &unfit).await?);
     }
     records = records.into_iter().map(plain).collect();
-    // Mostly there is one part. What the database refuses is found by halves.
+    // Usually there is one part. If the database refuses one, halving it finds the record.
     let mut parts: Vec<&[UsageRecord]> = vec![&records];
     while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
         match (post_part(control, spool, part, &[]).await, part) {
@@ -99,7 +99,7 @@ pub(crate) async fn report_usage(
     told(control, spool, posted, payers, last).await
 }
 
-/// Takes out what can be no usage.
+/// Removes records that cannot be real usage.
 fn fit(
     records: Vec<UsageRecord>,
     mut unfit: Vec<UnpostableRecord>,
@@ -112,7 +112,7 @@ fn fit(
     (fit.collect(), unfit)
 }
 
-/// Posts what is new of some records, or sets them aside, in one transaction.
+/// Posts the new ones of some records, or quarantines them, in one transaction.
 async fn post_part(
     control: &Control,
     (node, epoch): (&NodeName, u64),
@@ -159,7 +159,7 @@ async fn post_part(
     Ok(posted)
 }
 
-/// What the data plane is told of its report.
+/// The response for a data plane's report.
 async fn told(
     control: &Control,
     (node, epoch): (&NodeName, u64),
@@ -169,13 +169,13 @@ async fn told(
 ) -> Result<ReportReceipt, Error> {
     let now = control.now();
     if posted.raised {
-        // Not waited for: the data plane that would have to acknowledge may be the one that asks.
+        // Not awaited: the data plane that would have to acknowledge may be the one that asks.
         control
             .publisher()
             .refresh(control.store(), control.vault(), now)
             .await?;
     }
-    // Those that were charged need not be read again. What changed since has a version of its own.
+    // Charged accounts need not be read again. Later changes have a version of their own.
     let ids: BTreeSet<_> = payers.iter().map(|payer| payer.account).collect();
     let known = |payer: &PayerId| match payer.client_key {
         None => posted.accounts.contains_key(&payer.account),
@@ -208,21 +208,21 @@ async fn told(
     })
 }
 
-/// What posting left behind.
+/// The result of posting.
 #[derive(Default)]
 struct PostingOutcome {
     /// Accounts that were charged.
     accounts: LockedAccounts,
     /// The node's leases on them.
     leases: NodeLeases,
-    /// Whether a month's cap rose.
+    /// Whether a monthly limit rose.
     raised: bool,
     /// What the calls earned.
     earned: Earning,
 }
 
 impl PostingOutcome {
-    /// More was posted after this.
+    /// Adds what was posted after this.
     fn then(&mut self, later: Self) {
         let Self {
             accounts,
@@ -237,7 +237,7 @@ impl PostingOutcome {
     }
 }
 
-/// Posts records that are new.
+/// Posts new records.
 async fn post(
     control: &Control,
     tx: &Tx,
@@ -254,7 +254,7 @@ async fn post(
     let payers = client_key_lease::payers(fresh);
     let mut keys = client_key_lease::locked(tx, payers.iter().copied()).await?;
     let mut leases = store::leases::of_node(tx, node, payers).await?;
-    // Usage of a lost spool is nothing that the node's leases of now were asked for.
+    // Usage of a lost spool was not admitted on the node's current leases.
     leases.retain(|_, held| held.epoch == epoch);
     let entries = objects::reserve(tx, &movements, &mut accounts, &mut keys, &mut leases);
     let mut entries = entries.await?;
@@ -272,7 +272,7 @@ async fn post(
     posting.additions.store(tx, node, above).await?;
     let raised = raise_limits(control, tx, &mut accounts, now).await?;
     for record in accounts.values_mut() {
-        // One that was deleted has something to settle again.
+        // A deleted account has something to settle again.
         record.closing = record.deleted.is_some();
     }
     store::accounts::update_money_of_all(tx, accounts.values()).await?;
@@ -320,8 +320,7 @@ fn charge(
     for account in accounts.values_mut() {
         posting.entries.extend(money::clear_expired(account, *now)?);
     }
-    // One entry for each account: the records, which carry the same node, epoch and sequences, are
-    // its details.
+    // One entry for each account. Its details are the records, which carry the same node, epoch and sequences.
     let mut costs: BTreeMap<(AccountId, bool), Cost> = BTreeMap::new();
     for record in records {
         let Some(account) = accounts.get_mut(&record.account) else {
@@ -350,7 +349,7 @@ fn charge(
         let Some(account) = accounts.get_mut(&id) else {
             continue;
         };
-        // Work that ended later was let in on a reserve of its own, which is free again by now.
+        // Later work was admitted on a reserve of its own, which is released by now.
         let (lease, mark) = if is_later {
             (None, ":later")
         } else {
@@ -366,10 +365,10 @@ fn charge(
     Ok(posting)
 }
 
-/// What a call is charged: its account's rates may have changed while it was under way.
+/// The charge for a call: the rates of its account may have changed while it was in flight.
 fn cost(record: &UsageRecord, account: &AccountRecord) -> Cost {
     Cost::of(record.cost, record.rates, account.account.rates).unwrap_or_else(|| {
-        // Refusing it would hold up all usage behind it.
+        // Refusing it would block all usage behind it.
         tracing::error!(
             account.id = record.account.get(), request.id = record.request_id, cost = %record.cost,
             "what a call costs in the account's new units is out of range"
@@ -388,7 +387,7 @@ fn used(record: &UsageRecord, answered: u64) -> UsageTotals {
     }
 }
 
-/// Raises the month's cap of accounts that reached it and asked for that. Tells whether any rose.
+/// Raises the monthly limit of accounts with automatic quota that reached it. Returns whether any rose.
 async fn raise_limits(
     control: &Control,
     tx: &Tx,
@@ -431,7 +430,7 @@ async fn raise_limits(
     Ok(true)
 }
 
-/// Texts that every database takes: one of them refuses the zero character.
+/// Removes NUL from texts, which PostgreSQL refuses.
 fn plain(mut record: UsageRecord) -> UsageRecord {
     let texts = [
         &mut record.request_id,

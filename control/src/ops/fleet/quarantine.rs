@@ -1,4 +1,4 @@
-//! Usage that cannot be posted: what can be none at all, and what is said of it.
+//! Usage that cannot be posted: how it is detected and logged.
 
 use proxyxai_contract::{
     convert::UnpostableRecord, id::NodeName, money::Money, usage::UsageRecord,
@@ -6,7 +6,7 @@ use proxyxai_contract::{
 
 use crate::Error;
 
-/// Far beyond what data planes report, and so small that the sums of all records stay in range.
+/// Far beyond what data planes report, and small enough that the sums of all records stay in range.
 const TOKENS_MAX: u64 = 10_000_000_000;
 /// A million dollars.
 const COST_MAX: Money = Money::from_nanos(1_000_000_000_000_000);
@@ -38,7 +38,7 @@ pub(super) fn problem(record: &UsageRecord) -> Option<&'static str> {
     (record.cost > COST_MAX).then_some("its cost is beyond what any call can have")
 }
 
-/// An error with its causes.
+/// An error with its causes, as text.
 pub(super) fn reason(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -49,7 +49,7 @@ pub(super) fn reason(error: &Error) -> String {
     text
 }
 
-/// Says what was set aside.
+/// Logs the quarantined records.
 pub(super) fn tell(node: &NodeName, unfit: &[UnpostableRecord]) {
     for unfit in unfit {
         tracing::error!(

@@ -1,6 +1,6 @@
-//! Cover for calls under way while the `Rates` of their account rise: data planes have set aside for them
-//! what they cost in the old units, and they are paid in the new ones. The difference is reserved for a
-//! while as a lease that no data plane has; it comes back as those of silent data planes do.
+//! Cover for in-flight calls while the `Rates` of their account rise: they reserve in the old units and are charged in
+//! the new ones.
+//! The difference is reserved as a lease that no data plane holds, and expires like the leases of silent data planes.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ use crate::{
     store::{self, AccountRecord, Tx, leases::LeaseRecord},
 };
 
-/// In place of a data plane's name.
+/// The holder, in place of a data plane's name.
 const HOLDER: &str = "rates-cover";
-/// Nearly all calls that were under way are over by then.
+/// Nearly all calls that were in flight have ended by then.
 const COVER_MS: i64 = 600_000;
 
-/// Reserves what calls under way may cost beyond their leases, after the account was put on new rates.
+/// Reserves what in-flight calls may cost beyond their leases, after the account got new rates.
 pub(crate) async fn cover_rise(
     control: &Control,
     tx: &Tx,
@@ -53,9 +53,8 @@ pub(crate) async fn cover_rise(
     Ok(Some(entry))
 }
 
-/// Takes covers, and reserves of work that goes on, out of what answers say that others have on lease: nobody could
-/// give them back, so no call
-/// need wait for them.
+/// Subtracts covers and reserves of later work from what responses say that others have on lease: no data plane could
+/// return them, so no call should wait for them.
 pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<(), Error> {
     let waits =
         |answer: &&mut LeaseAnswer| answer.shortage.is_some() && answer.elsewhere > Money::ZERO;
@@ -79,7 +78,7 @@ pub(super) async fn leave_out(tx: &Tx, answers: &mut [LeaseAnswer]) -> Result<()
     Ok(())
 }
 
-/// Whether a lease is such a cover.
+/// Whether a lease is a rate change cover.
 pub(super) fn is_cover(node: &NodeName) -> bool {
     node.as_str() == HOLDER
 }

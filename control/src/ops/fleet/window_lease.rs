@@ -1,6 +1,7 @@
-//! Windows on lease: hands units of them to data planes, so that all together spend no more than the
-//! limit. What a limit is, data planes know from their configuration; one that has not heard of a lower
-//! limit is held to it as far as it can be told without the model of a call.
+//! Windows on lease: grants units to data planes, so that together they spend no more than the limit.
+//!
+//! Data planes know the limit from their configuration. One with an outdated, higher limit is bound as far as control
+//! can tell without the model of a call.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::{
 
 /// How far the clock of a data plane may be ahead.
 const AHEAD_MS_MAX: i64 = 2 * 86_400_000;
-/// A data plane that gets less than the limit it knows of would ask again at once. Calls wait longer than
-/// this, and configuration takes less to come.
+/// A data plane that gets less than the limit it knows would ask again at once. Calls wait longer than this, and a
+/// configuration update takes less.
 const HELD_BACK: Duration = Duration::from_millis(100);
 
 /// Grants what is left, in one transaction.
@@ -30,7 +31,7 @@ pub(crate) async fn lease_windows(
     for ask in &asks {
         check(&ask.key, now)?;
     }
-    // In one order, so that two requests never wait for each other.
+    // Sorted, so that two requests never deadlock.
     asks.sort_by(|one, other| one.key.cmp(&other.key));
     let nodes = u64::try_from(control.publisher().watching()).unwrap_or(u64::MAX);
     let tx = control.store().begin().await?;
@@ -74,7 +75,7 @@ async fn grant_one(tx: &Tx, ask: WindowAsk, nodes: u64) -> Result<WindowGrant, E
     })
 }
 
-/// Forgets windows that no data plane can ask for any more.
+/// Deletes windows that no data plane can ask for any more.
 pub(crate) async fn prune(control: &Control) -> Result<(), Error> {
     let tx = control.store().begin().await?;
     let mut gone = 0u64;
@@ -93,7 +94,8 @@ pub(crate) async fn prune(control: &Control) -> Result<(), Error> {
     Ok(())
 }
 
-/// A window that was forgotten must not be granted anew to a data plane whose clock is late.
+/// Refuses a window that may be deleted already, so that a data plane whose clock is late does not get it granted
+/// again; and one too far ahead.
 fn check(key: &WindowKey, now: Millis) -> Result<(), Invalid> {
     let oldest = now.plus(-kept_ms(key.window.span()));
     if key.start < oldest || key.start > now.plus(AHEAD_MS_MAX) {
@@ -105,8 +107,7 @@ fn check(key: &WindowKey, now: Millis) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// How long a window is kept after its first moment: several times its length, so that clocks may
-/// differ.
+/// How long a window is kept after it starts: several times its length, since clocks may differ.
 const fn kept_ms(span: WindowLength) -> i64 {
     match span {
         WindowLength::Minute => 60 * span.usual_ms(),

@@ -1,4 +1,4 @@
-//! One question to a provider, to see whether it takes a key, and for a model.
+//! One request to a provider, to check whether it accepts a key and serves a model.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::probe_call::{self, ProbeApi, ProbeResponse};
 use crate::{Error, model::ProbeResult};
 
-/// For all that is asked: a model may think before its first word.
+/// For the whole check: a model may reason before its first token.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const LATE: &str = "no answer in time";
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
@@ -33,7 +33,7 @@ const ANTHROPIC_HOST: &str = "api.anthropic.com";
 const ANTHROPIC_VERSION_NAME: &str = "anthropic-version";
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
-/// A key, and where it is to be tried.
+/// A key and the place to try it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ProbeTarget<'a> {
     pub(super) reach: EgressPolicy,
@@ -42,7 +42,7 @@ pub(super) struct ProbeTarget<'a> {
     pub(super) config: &'a KeyConfig,
 }
 
-/// Asks for the list of models, or for the least that a model can do.
+/// Requests the list of models, or the smallest possible call of a model.
 pub(super) async fn ask(
     target: ProbeTarget<'_>,
     model: Option<&str>,
@@ -76,7 +76,7 @@ pub(super) async fn ask(
 }
 
 impl ProbeTarget<'_> {
-    /// The call of a model, and once more in its other form where the provider wants that.
+    /// Calls a model, and once more in the other form if the provider requires it.
     async fn tried(self, model: &str) -> Result<ProbeResponse, Error> {
         let form = ProbeApi::of(model, self.is_anthropic());
         let answer = self.asked(Some((form, model))).await?;
@@ -141,9 +141,9 @@ impl ProbeTarget<'_> {
     }
 }
 
-/// Made for each probe: they are rare, and a client that waits for one would cost memory all day.
+/// Created for each probe: probes are rare, and an idle client would only use memory.
 fn client(reach: EgressPolicy) -> Result<reqwest::Client, Error> {
-    // Only the first caller in the process can install it; it is the same one for all.
+    // Only the first call in the process can install it; all install the same one.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
         .timeout(TIMEOUT)
@@ -155,7 +155,7 @@ fn client(reach: EgressPolicy) -> Result<reqwest::Client, Error> {
         .map_err(Error::internal)
 }
 
-/// Looks names up, and looks at what they are before anything is connected to.
+/// Resolves names and checks the addresses before connecting.
 struct ReachResolver(EgressPolicy);
 
 impl Resolve for ReachResolver {
@@ -172,7 +172,7 @@ impl Resolve for ReachResolver {
     }
 }
 
-/// What the provider said, in a few words; empty where it has no objection.
+/// The provider's message, shortened; empty if it reports no error.
 async fn said(response: Response) -> ProbeResponse {
     let status = response.status();
     let mut body = Vec::new();
@@ -196,7 +196,7 @@ async fn said(response: Response) -> ProbeResponse {
 }
 
 fn cleaned(message: &str, secret: &Secret) -> String {
-    // Providers like to repeat a part of the key, so words that share its end or beginning go too.
+    // Providers often quote a part of the key, so words that share its end or beginning are removed too.
     let tail = secret.tail(4);
     let shares =
         |word: &str| word.contains(secret.expose()) || word.contains(tail) || word.contains("sk-");

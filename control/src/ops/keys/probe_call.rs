@@ -1,42 +1,42 @@
-//! The smallest call of a model, and what its answer says. Pure.
+//! The smallest call of a model, and the meaning of its response. Pure.
 
 use serde_json::{Value, json};
 
-/// Most tokens of the answer.
+/// The most tokens in the response.
 const TOKENS: u32 = 1;
 const MAX_TOKENS: &str = "max_tokens";
-/// What takes its place for models that reason.
+/// The parameter that reasoning models take instead.
 const MAX_COMPLETION_TOKENS: &str = "max_completion_tokens";
-/// Models that reason have no words left after one token, and say so.
+/// Reasoning models use up the one token before they write, and report it as an error.
 const CUT_SHORT: [&str; 2] = ["output limit was reached", "max_tokens was reached"];
 const REFUSED: u16 = 400;
 const PROMPT: &str = "Hi";
 
-/// How a model is asked.
+/// The API to call a model with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeApi {
-    /// `OpenAI`'s chat.
+    /// `OpenAI`'s chat completions.
     Chat {
-        /// The member that bounds the answer.
+        /// The parameter that limits the tokens of the response.
         bound: &'static str,
     },
     /// Anthropic's messages.
     Messages,
-    /// Vectors; nothing is written.
+    /// Embeddings; no text is generated.
     Embeddings,
 }
 
-/// What came back.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ProbeResponse {
-    /// HTTP status; 0 without an answer.
+    /// HTTP status; 0 without a response.
     pub(super) status: u16,
-    /// The objection; empty without one.
+    /// The error message; empty without one.
     pub(super) said: String,
 }
 
 impl ProbeResponse {
-    /// There is none.
+    /// The result if there was no response.
     pub(super) fn none(why: &str) -> Self {
         Self {
             status: 0,
@@ -78,7 +78,7 @@ impl ProbeApi {
     }
 }
 
-/// Another form that the provider asks for, once.
+/// The other form that the provider asks for, if it was not tried yet.
 pub(super) fn other_form(form: ProbeApi, answer: &ProbeResponse) -> Option<ProbeApi> {
     let wanted = answer.status == REFUSED && answer.said.contains(MAX_COMPLETION_TOKENS);
     let other = ProbeApi::Chat {
@@ -87,7 +87,7 @@ pub(super) fn other_form(form: ProbeApi, answer: &ProbeResponse) -> Option<Probe
     (wanted && form == ProbeApi::Chat { bound: MAX_TOKENS }).then_some(other)
 }
 
-/// Whether the key was taken, and the model is served.
+/// Whether the key was accepted and the model is served.
 pub(super) fn serves(answer: &ProbeResponse) -> bool {
     let cut_short = CUT_SHORT.iter().any(|text| answer.said.contains(text));
     match answer.status {
@@ -97,7 +97,7 @@ pub(super) fn serves(answer: &ProbeResponse) -> bool {
     }
 }
 
-/// The error in a body. Some providers answer 200 with one in it.
+/// The error in a body. Some providers respond with 200 and an error.
 pub(super) fn objection(body: &[u8]) -> Option<String> {
     let json: Value = serde_json::from_slice(body).ok()?;
     let paths = ["/error/message", "/message", "/error"];

@@ -1,4 +1,4 @@
-//! What becomes of the money of an account that is deleted.
+//! Settles the money of a deleted account.
 
 use std::mem;
 
@@ -16,8 +16,8 @@ use crate::{
     store::AccountRecord,
 };
 
-/// Settles what can be by now of a deleted account: its debt falls on who paid for its credit, where that is not the
-/// heir itself, and what calls under way cannot cost any more is the heir's. Returns that, in the heir's units.
+/// Settles a deleted account as far as possible by now. The account that paid for its credit takes its debt, unless
+/// that is the heir; the heir gets what in-flight calls can no longer cost. Returns that, in the heir's units.
 pub(in crate::ops) fn settle_closed(
     heir: &mut AccountRecord,
     payer: Option<&mut AccountRecord>,
@@ -39,8 +39,8 @@ pub(in crate::ops) fn settle_closed(
     Ok((refund, entries))
 }
 
-/// Takes out of the wallet of a deleted account what its calls under way cannot cost any more. Returns what the heir
-/// got, in its units.
+/// Takes out of a deleted account's wallet what its in-flight calls can no longer cost. Returns what the heir got, in
+/// its units.
 fn close(
     heir: &mut AccountRecord,
     child: &mut AccountRecord,
@@ -70,8 +70,8 @@ fn close(
     entry("delete", reference, postings).map(|entry| (moved.refund, entry))
 }
 
-/// Puts what a deleted account owes on who paid for its credit. What the cards of that one do not cover is its debt;
-/// root's loss is minted.
+/// Charges a deleted account's debt to the account that paid for its credit. What the cards do not cover becomes that
+/// account's debt; root's loss is minted.
 fn inherit_debt(
     payer: &mut AccountRecord,
     child: &mut AccountRecord,

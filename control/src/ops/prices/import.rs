@@ -1,4 +1,4 @@
-//! Laying somebody's price list over the prices in force for an operator to look at. Loads nothing.
+//! Merges a third-party price list into the prices in force, as a draft for the operator. Loads nothing.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,19 @@ use crate::{
     store,
 };
 
-/// A list to be looked at.
+/// A list to merge.
 #[derive(Debug)]
 pub(crate) struct PriceListUpload {
-    /// Whose list it is; none takes either.
+    /// The format of the list; `None` detects it.
     pub(crate) format: Option<String>,
-    /// Its text.
     pub(crate) list: String,
-    /// Only models of these providers; none means all.
+    /// Only models of these providers; empty means all.
     pub(crate) providers: Vec<String>,
-    /// Whether models that it does not have are taken out.
+    /// Whether models that the list does not have are removed.
     pub(crate) prune: bool,
 }
 
-/// The prices in force with a list laid over them, and what loading them would change.
+/// The prices in force merged with a list, and what loading them would change.
 pub(crate) async fn import(
     control: &Control,
     caller: &Caller,
@@ -48,7 +47,7 @@ pub(crate) async fn import(
     let before = store::prices::at(control.store(), now).await?;
     let before = before.ok_or_else(|| Error::internal("no prices are in force"))?;
     let day = control.zone().day(now).to_string();
-    // Some hundred milliseconds of work.
+    // Takes some hundred milliseconds.
     let work = move || drafted(before, &new, &day);
     let drafted = tokio::task::spawn_blocking(work);
     drafted.await.map_err(Error::internal)?.map_err(Error::from)

@@ -1,6 +1,5 @@
-//! Pricing stored usage anew. Records and postings stay as they are: what differs is posted as a
-//! correction, in the transaction that remembers what each record costs now. So a run that is broken
-//! off, or done twice, posts nothing twice.
+//! Prices stored usage anew. Records and postings stay as they are: a difference is posted as a correction, in the
+//! transaction that stores the new cost of each record. So a run that is interrupted or repeated posts nothing twice.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -82,7 +81,7 @@ pub(crate) async fn rerate(
     Ok(done)
 }
 
-/// Writes into the audit log what was asked for, before anything is posted: a run has many transactions.
+/// Writes an audit record before anything is posted, since a run has many transactions.
 async fn note_down(
     control: &Control,
     caller: &Caller,
@@ -111,7 +110,7 @@ struct RerateBatch<'a> {
     after: Option<&'a PostedUsage>,
 }
 
-/// Corrects the next records of one account. Returns the last of them, if there may be more.
+/// Corrects the next records of one account. Returns the last of them if there may be more.
 async fn correct(
     control: &Control,
     rerating: &RerateRequest,
@@ -186,7 +185,7 @@ async fn post(
     store::ledger::post(tx, now, &entries).await
 }
 
-/// What a batch changes.
+/// The changes of one batch.
 struct RerateChanges<'a> {
     costs: Vec<(&'a PostedUsage, Arc<str>, Money)>,
     daily: DailyTotals,
@@ -234,7 +233,7 @@ impl<'a> RerateChanges<'a> {
     }
 }
 
-/// The tables of a span, read when they are first needed.
+/// The price tables of a time range, read when they are first needed.
 struct PriceTimeline {
     timeline: Vec<(Millis, Arc<str>)>,
     tables: HashMap<Arc<str>, PriceTable>,
@@ -263,7 +262,7 @@ impl PriceTimeline {
         Ok(prices)
     }
 
-    /// What a call costs by the version that counts for it; none when that cannot be told.
+    /// The cost of a call by the version in force at its time. Returns `None` if it cannot be computed.
     async fn anew(
         &mut self,
         control: &Control,
@@ -278,7 +277,8 @@ impl PriceTimeline {
         let Some((_, version)) = self.timeline.iter().rev().find(counts).cloned() else {
             return Ok(None);
         };
-        // What was not answered costs nothing by any table. Clients that leave may have been charged all the same.
+        // A failed call costs nothing by any table. A call whose client disconnected may have been charged all the
+        // same.
         let was_used = record.tokens != TokenUsage::default() || record.cost > Money::ZERO;
         let counts = (200..300).contains(&record.status) || was_used;
         if record.key.is_none() || !counts {

@@ -1,5 +1,5 @@
-//! Laying a public list over the prices in force, as a schedule asks for it: nobody looks at the result, so nothing
-//! is taken out, and nothing that moves too far is taken over.
+//! Merges a public price list into the prices in force, on a schedule. No operator reviews the result, so no model is
+//! removed, and a list whose prices move too far is refused.
 
 use proxyxai_contract::id::AccountId;
 
@@ -17,31 +17,31 @@ use crate::{
     store,
 };
 
-/// Objections that are told; there may be as many as prices.
+/// The most objections that are listed; there may be as many as prices.
 const TOLD_MAX: usize = 20;
 
-/// What came of a list.
+/// The result of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SyncOutcome {
-    /// The prices are what the list says.
+    /// The prices equal the list.
     Nothing,
     /// A version was made.
     Loaded {
-        /// Its name.
+        /// The name of the version.
         version: String,
-        /// Fields that differ.
+        /// How many fields differ.
         changes: usize,
     },
-    /// Somebody has to look at it.
+    /// An operator has to review the list.
     Refused {
-        /// Why, as far as it is told.
+        /// The first reasons.
         told: Vec<String>,
         /// How many reasons there are.
         objections: usize,
     },
 }
 
-/// Takes a list over.
+/// Merges and loads a list.
 pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<SyncOutcome, Error> {
     let now = control.now();
     let before = store::prices::at(control.store(), now).await?;
@@ -49,7 +49,7 @@ pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<S
     let day = control.zone().day(now).to_string();
     let over = before.version.clone();
     let origin = url.to_owned();
-    // Some hundred milliseconds of work.
+    // Takes some hundred milliseconds.
     let work = move || compared(&before, &list, &origin, &day);
     let (text, changes) = tokio::task::spawn_blocking(work)
         .await
@@ -71,7 +71,7 @@ pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<S
         force: false,
         over: Some(over),
     };
-    // What root has set up is done in its name.
+    // The schedule is root's setting, so it runs as root.
     let root = Caller {
         account: AccountId::ROOT,
         client_key: None,

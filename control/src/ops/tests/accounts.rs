@@ -1,4 +1,4 @@
-//! Laws of the tree of accounts: names, rights, deletion, keys.
+//! Tests of the tree of accounts: names, rights, deletion, keys.
 
 use proxyxai_contract::money::{Money, Multiplier};
 
@@ -217,7 +217,7 @@ async fn managing_takes_a_balance_and_creating_a_minimum() {
     .await;
 }
 
-/// What accounts are sorted by.
+/// The amount that accounts are sorted by.
 type AmountOf = fn(&Account) -> Money;
 
 #[tokio::test]

@@ -214,7 +214,7 @@ async fn no_record_and_no_mail_holds_a_secret() {
             .await
             .unwrap();
         assert_eq!(shown["EMAIL_PASS"], "***");
-        // Sending back what was shown changes nothing.
+        // Sending a masked value back changes nothing.
         let set = settings(&[("EMAIL_PASS", "***")]);
         ops::settings::update(control, &ROOT, set, vec![])
             .await
@@ -255,7 +255,7 @@ async fn no_record_and_no_mail_holds_a_secret() {
         for planted in [upstream, other, password, first.expose(), second.expose()] {
             assert!(!audit.contains(planted), "{planted} is in the audit log");
             assert!(!mail.contains(planted), "{planted} is in a mail");
-            // Nor the tail of it.
+            // Nor its last characters.
             let tail = &planted[planted.len() - 8..];
             assert!(!audit.contains(tail) && !mail.contains(tail), "{tail}");
         }

@@ -1,4 +1,4 @@
-//! Laws of the books: what is wrong is found and named, what is in the ledger stays as it is.
+//! Tests of the books: errors are found and named, and the ledger cannot be changed.
 
 use crate::{
     model::{Account, AccountChange, AccountFilter, LedgerDifference},
@@ -32,7 +32,7 @@ async fn difference(world: &World) -> LedgerDifference {
     books.difference.expect("the books balance")
 }
 
-/// Does something to the books behind the program's back, past what keeps the ledger from it.
+/// Changes the books by SQL, past the triggers that protect the ledger.
 async fn corrupt(world: &World, sql: &str) {
     let store = world.control.store();
     for guard in [
@@ -52,7 +52,7 @@ async fn corrupt(world: &World, sql: &str) {
     meddle(store, sql).await;
 }
 
-/// What is done, and the words of the difference that follows; `{child}` stands for an account.
+/// SQL statements, and the words of the difference that each causes; `{child}` stands for an account.
 const CORRUPTIONS: &[(&str, &str)] = &[
     (
         "UPDATE posting SET amount = amount + 1 WHERE id = (SELECT MAX(id) FROM posting WHERE account_id = {child})",
@@ -220,7 +220,7 @@ async fn a_movement_that_is_missing_as_a_whole_is_found() {
         let id = world.number(&format!("SELECT {entry} AS number")).await;
         corrupt(world, &format!("DELETE FROM posting WHERE entry_id = {id}")).await;
         corrupt(world, &format!("DELETE FROM ledger_entry WHERE id = {id}")).await;
-        // Both sides of the grant have lost it; the elder is named.
+        // Both sides of the grant have lost it; the older account is named.
         assert_eq!(
             difference(world).await.account,
             child.parent.map(proxyxai_contract::id::AccountId::get)
@@ -275,7 +275,7 @@ async fn every_movement_says_when_why_and_of_what() {
 async fn a_posting_of_an_account_that_is_not_there_is_found() {
     everywhere(async |world: &mut World| {
         if !world.is_postgres() {
-            // A file refuses it.
+            // SQLite refuses it.
             return;
         }
         let sql = "WITH entry AS (INSERT INTO ledger_entry (at, reason, reference) VALUES (0, 'grant', 'x') RETURNING id) \

@@ -1,4 +1,4 @@
-//! Laws of the list of calls.
+//! Tests of the list of calls.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 const HOUR_MS: i64 = 3_600_000;
-/// Far more questions than any list here takes.
+/// Far more queries than any list here needs.
 const QUESTIONS_MAX: usize = 2_000;
 
 fn at(sequence: u64, account: &Account, start: i64) -> UsageRecord {
@@ -52,7 +52,7 @@ fn names(calls: &[Call]) -> Vec<String> {
     calls.iter().map(name).collect()
 }
 
-/// All pages, and from where on calls are new.
+/// The calls of all pages, and the cursor from which calls are new.
 async fn all(
     world: &World,
     caller: &Caller,
@@ -73,7 +73,7 @@ async fn all(
     panic!("a list without an end");
 }
 
-/// All that is new, and from where on calls are then.
+/// All new calls, and the next cursor for new ones.
 async fn news(
     world: &World,
     filter: &CallFilter,
@@ -113,7 +113,7 @@ async fn pages_neither_skip_nor_repeat_while_calls_come_in_and_the_tail_has_thes
         let mut added = 0..;
         let mut posted = BTreeSet::new();
         while let Some(cursor) = next {
-            // One begins after all, one in the middle of what is yet to come, and one before all.
+            // One starts after all others, one in the middle of those still to come, and one before all.
             let n = 21 + 3 * added.next().unwrap();
             let starts = [NOON.0 + 5, NOON.0 - 6_500, NOON.0 - HOUR_MS];
             let late = (n..).zip(starts).map(|(n, start)| at(n, &alice, start));
@@ -190,7 +190,7 @@ async fn mixed(world: &World, accounts: &[Account]) -> Vec<(String, UsageRecord)
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % of
     };
-    // Low ones are frequent.
+    // Low numbers are frequent.
     let mut part = |of: u64| {
         let most = even(of) + 1;
         even(most)
@@ -227,7 +227,7 @@ async fn mixed(world: &World, accounts: &[Account]) -> Vec<(String, UsageRecord)
     all
 }
 
-/// What a look at every record finds.
+/// The result of checking every record.
 fn brute(all: &[(String, UsageRecord)], filter: &CallFilter, ids: &[AccountId]) -> Vec<String> {
     let is_model = |name: &str| match filter.model.as_ref() {
         None => true,
@@ -447,7 +447,7 @@ async fn nobody_sees_calls_of_accounts_that_are_not_below_it() {
         };
         let refused = ask(world, &by(&reseller), &filter, (PageCursor::Latest, 1)).await;
         assert!(matches!(refused, Err(Error::Forbidden(_))));
-        // A cursor is a place and no right.
+        // A cursor is a position and gives no access.
         let page = ask(world, &ROOT, &none(), (PageCursor::Latest, 1))
             .await
             .unwrap();

@@ -1,5 +1,5 @@
-//! Laws of client keys that accounts have beside their first one: whose they are, and until when they count. What they
-//! may spend is in `key_limits`.
+//! Tests of client keys that accounts have beside their first one: who manages them, and until when they work. Their
+//! limits are tested in `key_limits`.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) fn new_key(name: &str) -> NewClientKey {
     }
 }
 
-/// A key of an account, made by root.
+/// Creates a key of an account as root.
 pub(super) async fn key_of(
     world: &World,
     account: &Account,
@@ -81,7 +81,7 @@ async fn a_name_is_one_keys_alone_within_its_account_whatever_its_case() {
             Err(Error::Conflict { field: "Name", .. })
         ));
         assert_eq!(rename(first.id).await.unwrap().name, "STRAßE 1");
-        // What is deleted leaves its name to others.
+        // The name of a deleted key is free again.
         client_keys::delete(&world.control, &by(&alice), None, first.id)
             .await
             .unwrap();
@@ -111,7 +111,7 @@ async fn an_account_looks_after_its_own_keys_and_those_below_it_alone() {
             let made = client_keys::create(&world.control, &stranger, Some("alice"), &new);
             assert!(matches!(made.await, Err(Error::NotFound { .. })));
         }
-        // Of another account's key nobody learns that it is there.
+        // An account cannot find out whether another account's key exists.
         for account in [None, Some("bobby")] {
             let what = (key.id, &off);
             let changed = client_keys::update(&world.control, &by(&bobby), account, what).await;
@@ -139,7 +139,7 @@ async fn a_further_key_reads_of_its_account_and_administrates_nothing() {
         );
         let administrates = ops::auth::authenticate(&world.control, secret.expose(), None).await;
         assert!(matches!(administrates, Err(Error::Forbidden(_))));
-        // A further key of root's is not root.
+        // A further key of root's cannot act as root.
         let (_, secret_of_root) =
             client_keys::create(&world.control, &ROOT, None, &new_key("relay"))
                 .await
@@ -222,7 +222,7 @@ async fn roots_former_key_makes_calls_for_the_overlap_and_opens_nothing() {
         assert!(matches!(administrates, Err(Error::Forbidden(_))));
         assert!(super::master::opens_with(world, &fresh).await);
         assert!(!super::master::opens_with(world, &former).await);
-        // A secret is one key's alone.
+        // A secret belongs to one key only.
         let again = ops::accounts::rotate_root(&world.control, &ROOT, Some(former), 0).await;
         assert!(matches!(again, Err(Error::Conflict { field: "key", .. })));
     })
@@ -328,7 +328,7 @@ async fn data_planes_hear_of_a_key_with_its_account_and_of_nobody_else() {
             .await
             .unwrap();
         assert_eq!(told().await, []);
-        // Another start reads the same.
+        // A restart reads the same keys.
         let (kept, _) = key_of(world, &alice, "kept", ClientKeyChange::default()).await;
         world.restart().await.unwrap();
         let watch = ops::fleet::watch(&world.control, node("n2"), 1, "1".to_owned());

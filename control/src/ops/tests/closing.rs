@@ -1,4 +1,4 @@
-//! Laws of what becomes of credit that calls under way may still cost when it is taken away.
+//! Tests of credit that is taken away while in-flight calls may still cost something.
 
 use proxyxai_contract::{
     lease::{LeaseAnswer, LeaseAsk, LeaseShortage},
@@ -75,7 +75,7 @@ async fn a_deleted_accounts_lease_is_refunded_when_the_last_of_it_is_home() {
         settle(world).await;
         assert_eq!(world.view(&parent).await.balance, usd(139.8));
 
-        // Calls under way go on, none is added.
+        // In-flight calls go on, and no new one is admitted.
         let refused = ask(world, &child, 1.0).await;
         assert_eq!(refused.shortage, Some(LeaseShortage::Balance));
         report(world, &child, 1, 54.0).await;
@@ -84,7 +84,7 @@ async fn a_deleted_accounts_lease_is_refunded_when_the_last_of_it_is_home() {
         assert_eq!(ask(world, &child, -6.0).await.lease.amount, Money::ZERO);
         settle(world).await;
         assert_eq!(world.view(&parent).await.balance, usd(145.8));
-        // Once is enough.
+        // A second settlement changes nothing.
         settle(world).await;
         assert_eq!(world.view(&parent).await.balance, usd(145.8));
     })
@@ -102,10 +102,10 @@ async fn the_lease_of_a_data_plane_that_is_lost_comes_back_as_well() {
         world.clock.advance(long);
         ops::fleet::release_lost(&world.control).await.unwrap();
         settle(world).await;
-        // The fee was due yet.
+        // The fee was still due.
         assert_eq!(world.view(&parent).await.balance, usd(199.8));
 
-        // It was only silent: what it had spent falls on who has the credit now.
+        // The data plane was only silent: what it had spent is charged to the account that has the credit now.
         report(world, &child, 1, 54.0).await;
         world.balanced().await;
         settle(world).await;
@@ -132,7 +132,7 @@ async fn a_debt_falls_on_the_nearest_above_that_lives_whoever_deletes() {
         settle(world).await;
         assert_eq!(world.view(&top).await.balance, usd(-120.0));
 
-        // Root stands for what its own children leave, and the books say that it was root.
+        // Root pays what its own children owe, and the books say so.
         delete(world, &ROOT, &top).await;
         world.balanced().await;
         let said = format!(
@@ -154,7 +154,7 @@ async fn what_a_deleted_account_owes_is_paid_in_the_units_of_who_pays() {
             ..AccountChange::default()
         };
         world.change(&by(&parent), &child, dearer).await.unwrap();
-        // 200 in its units, of which calls under way may cost 20: their leases and what covers the rise.
+        // 200 in its units, of which in-flight calls may cost 20: their leases and the cover for the rise.
         let deleted = delete(world, &by(&parent), &child).await;
         assert_eq!((deleted.refund, deleted.pending), (usd(89.8), usd(10.0)));
         // Counted in the old units.
@@ -199,7 +199,7 @@ async fn an_operator_that_is_deleted_meanwhile_leaves_the_refund_to_the_next_abo
         settle(world).await;
         let left = "SELECT COUNT(*) AS number FROM account WHERE closing";
         assert_eq!(world.number(left).await, 0);
-        // All that was minted is spent, kept as fees, or root's again.
+        // All that was minted is spent, kept as fees, or back with root.
         let minted = "SELECT CAST(SUM(amount) AS BIGINT) AS number FROM posting WHERE book IN ('mint', 'fees')";
         assert_eq!(world.number(minted).await, 0);
     })

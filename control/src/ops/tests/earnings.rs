@@ -1,4 +1,4 @@
-//! Laws of what calls earn, of who may know it, and of tags.
+//! Tests of earnings, of who may see them, and of tags.
 
 use futures_util::TryStreamExt as _;
 use proxyxai_contract::{
@@ -26,7 +26,7 @@ const WHOLE: Page = Page {
     size: 1000,
 };
 
-/// A key of the pool with a rule of what it costs.
+/// A key of the pool with a cost rule.
 async fn key(world: &World, name: &str, price: &str) -> KeyId {
     let mut new: NewUpstreamKey = new_key(&format!("sk-upstream-0123456789-{name}"));
     new.config.price = KeyPrice::parse(price).unwrap();
@@ -68,7 +68,7 @@ async fn priced(world: &World) -> PriceTable {
     published(&world.control).await
 }
 
-/// 100,000 tokens in and none out: $0.2 of the list.
+/// 100,000 input tokens and no output: $0.2 by the list.
 fn plain(sequence: u64, account: AccountId, key: KeyId, table: &PriceTable) -> UsageRecord {
     let mut record = UsageRecord {
         key: Some(key),
@@ -120,7 +120,7 @@ async fn totals_of_expense_are_the_sum_over_records_by_whatever_they_are_asked()
         for part in records.chunks(150) {
             post(world, part.to_vec()).await;
         }
-        // Sent again, as after a lost answer.
+        // Sent again, as after a lost response.
         post(world, records[100..300].to_vec()).await;
         let expense = world
             .number("SELECT CAST(SUM(expense) AS BIGINT) AS number FROM usage_record")
@@ -135,7 +135,7 @@ async fn totals_of_expense_are_the_sum_over_records_by_whatever_they_are_asked()
             let sum: i64 = rows.map(|row| row.earning.expense.nanos()).sum();
             assert_eq!(sum, expense, "{name}");
         }
-        // Without what is put on top, the customer pays 1.5 × the list, in whatever units.
+        // Before the markup, the customer pays 1.5 × the list, in any units.
         let by_key = earned(world, EarningDimension::Key).await;
         let (list, cost) = row(&by_key, &keys[0].to_string());
         let off = cost.nanos() - list.nanos() * 3 / 2;
@@ -338,7 +338,7 @@ async fn what_is_paid_by_the_month_is_in_the_totals_of_its_key_and_in_no_call() 
             };
             assert_eq!(rows.sum::<i64>(), expected);
         }
-        // Its last day is paid, and none after it.
+        // Its last day is paid, and no later one.
         ops::keys::delete(&world.control, &ROOT, own).await.unwrap();
         let earnings = earned(world, EarningDimension::Day).await;
         assert_eq!(earnings.total.flat, usd(1.0));

@@ -1,4 +1,4 @@
-//! Laws of how long credit lives: however it is moved, it ends with the card that it comes from.
+//! Tests of card expiry: however credit is moved, it expires with the card that it comes from.
 
 use proptest::prelude::*;
 use proxyxai_contract::{
@@ -24,7 +24,7 @@ fn card(nanos: i64, life_ms: i64) -> Card {
     Card::new(Money::from_nanos(nanos), "", NOW, life_ms)
 }
 
-/// Amount and life of each card.
+/// Amount and lifetime of each card.
 fn lives(wallet: &Wallet) -> Vec<(i64, i64)> {
     let cards = wallet.cards().iter();
     cards
@@ -59,7 +59,7 @@ fn a_grant_becomes_a_card_for_each_end_of_those_that_pay_for_it() {
         ..EVEN
     };
     grant(Some(&mut parent), &mut child, double, card(160, 40)).unwrap();
-    // What may be longer than is wanted is not.
+    // A card never lives longer than asked for.
     assert_eq!(lives(&child), [(20, 5), (40, 7), (100, 40)]);
     assert_eq!(parent.spendable(NOW).nanos(), 40);
 }
@@ -77,7 +77,7 @@ fn refunds_end_with_the_cards_they_come_from_and_after_180_days_at_most() {
     let (mut parent, mut child) = (Wallet::default(), Wallet::new(cards()));
     let amount = Money::from_nanos(400_000_000);
     deduct(Some(&mut parent), &mut child, EVEN, amount, NOW).unwrap();
-    // The fee is paid from what ends first.
+    // The fee is paid from the card that expires first.
     assert_eq!(
         lives(&parent),
         [(100_000_000, 5), (100_000_000, REFUND_LIFE_MS)]

@@ -1,4 +1,4 @@
-//! Laws of what a bookkeeper gets, and of what is left when old records go.
+//! Tests of exports, and of what stays when old records are pruned.
 
 use futures_util::TryStreamExt as _;
 use proxyxai_contract::usage::UsageRecord;
@@ -34,7 +34,7 @@ async fn every_call_and_every_posting_is_exported_once() {
         let parent = world.child(&ROOT, "parent", 90.0).await;
         let child = world.child(&by(&parent), "child", 30.0).await;
         let other = world.child(&ROOT, "other", 30.0).await;
-        // More than a page, many of one moment.
+        // More than a page, with many records of one moment.
         for from in (1..2_600).step_by(500) {
             let account = |at: u64| {
                 if at.is_multiple_of(50) {
@@ -276,7 +276,7 @@ async fn old_records_go_and_nothing_else_changes() {
         );
         assert_eq!(totals().await, before);
         world.balanced().await;
-        // What is sent again is still known.
+        // A record that is sent again is still recognised.
         report(world, old.clone()).await;
         report(
             world,
@@ -291,7 +291,7 @@ async fn old_records_go_and_nothing_else_changes() {
             2
         );
         world.balanced().await;
-        // Another spool is not meant by the mark.
+        // The mark does not apply to another spool.
         report_of(world, 2, vec![call(1, alice.id, 0.5)]).await;
         assert_eq!(world.view(&alice).await.credit_used, usd(26.5));
         world.clock.advance(366 * DAY_MS);

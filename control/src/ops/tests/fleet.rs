@@ -1,4 +1,4 @@
-//! Laws of the stream to data planes.
+//! Tests of the stream to data planes.
 
 use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
@@ -60,7 +60,7 @@ async fn a_watcher_gets_everything_first_and_then_what_changed() {
         assert_eq!(standing.balance, usd(10.0));
         assert!(updates.next().now_or_never().is_none());
 
-        // Three changes while nobody reads become one update.
+        // Three changes that are not read in between become one update.
         let off = UpstreamKeyChange {
             enabled: Some(false),
             ..UpstreamKeyChange::default()
@@ -186,7 +186,7 @@ async fn a_change_is_answered_once_every_watcher_has_acknowledged_it() {
                 .1[0]
                 .connected
         );
-        // With nobody left to wait for, a change is answered at once.
+        // Without a data plane to wait for, a change returns at once.
         world.child(&ROOT, "bobby", 10.0).await;
     })
     .await;
@@ -214,7 +214,7 @@ async fn money_that_moved_is_told_to_every_watcher() {
         world.control.tick(1).await.unwrap();
         assert!(updates.next().now_or_never().is_none());
 
-        // A month begins: nobody has used anything of it.
+        // A new month begins without usage.
         world.clock.advance(30 * DAY_MS);
         world.control.tick(1).await.unwrap();
         let news = next(&mut updates).await;

@@ -1,5 +1,5 @@
-//! Laws of what a further client key may spend: its leases are held to its limit as those of accounts are to their
-//! balance, and what it has spent is counted once.
+//! Tests of further client keys' limits: their leases are bound by the limit as those of accounts are by the balance,
+//! and what a key has spent is counted once.
 
 use proxyxai_contract::{
     clock::Millis,
@@ -31,7 +31,7 @@ fn payer(key: &ClientKeyInfo) -> PayerId {
     }
 }
 
-/// What a data plane has asked for of a key's limit.
+/// What a data plane has on lease of a key's limit.
 struct Plane {
     name: &'static str,
     version: u64,
@@ -109,7 +109,7 @@ async fn all_data_planes_together_get_no_more_than_the_limit() {
             (Some(LeaseShortage::Balance), usd(6.0))
         );
         assert_eq!(two.ask(world, payer, 4.0).await.lease.amount, usd(4.0));
-        // What was spent is gone, and what comes back is there again.
+        // What was spent is gone, and what is returned is available again.
         one.spend(world, payer, 2.0).await;
         assert_eq!(one.amount, usd(4.0));
         one.ask(world, payer, -4.0).await;
@@ -118,7 +118,7 @@ async fn all_data_planes_together_get_no_more_than_the_limit() {
         let seen = shown(world, &alice, key.id).await;
         assert_eq!((seen.credit_used, seen.requests), (usd(2.0), 1));
         assert_eq!(seen.used, Some(call(1, alice.id, 0.0).start));
-        // The account's own credit is not touched by any of it.
+        // None of it touches the account's own credit.
         assert_eq!(world.view(&alice).await.balance, usd(98.0));
         world.balanced().await;
     })
@@ -136,7 +136,7 @@ async fn a_call_that_is_reported_twice_counts_once_for_its_key() {
         let record = plane.spend(world, payer, 1.0).await;
         let left = plane.amount;
         assert_eq!(left, usd(4.0));
-        // The answer was lost. The next one tells the lease as it is, also with another record beside it.
+        // The response was lost. The next one has the current lease, also with another record beside it.
         plane.amount = Money::ZERO;
         plane.report(world, payer, vec![record.clone()]).await;
         assert_eq!(plane.amount, left);
@@ -196,7 +196,7 @@ async fn what_a_silent_data_plane_had_of_a_limit_comes_back() {
         world.clock.advance(86_400_000);
         ops::fleet::release_lost(&world.control).await.unwrap();
         assert_eq!(other.ask(world, payer, 1.0).await.lease.amount, usd(1.0));
-        // A spool that is lost takes its lease with it.
+        // A lost spool loses its lease.
         let again = LeaseAsk {
             payer,
             version: 0,
@@ -222,7 +222,7 @@ async fn a_lease_of_a_spool_that_was_lost_comes_home_though_its_node_lives() {
             lost.ask(world, payer, 10.0).await;
             for _ in 0..3 {
                 world.clock.advance(86_400_000);
-                // The node is there again, without what it had.
+                // The node is back, without its lease.
                 ops::fleet::lease_credit(&world.control, &node("n1"), 2, Vec::new())
                     .await
                     .unwrap();
@@ -311,7 +311,7 @@ async fn work_that_goes_on_is_set_aside_of_the_limit_and_paid_by_the_key_that_be
         one.report(world, payer, vec![making(1, &key, 4.0)]).await;
         assert_eq!(one.amount, Money::ZERO);
         assert!(two.ask(world, payer, 7.0).await.shortage.is_some());
-        // Whoever fetches it, with whichever key.
+        // By any data plane and with any key.
         let settles = ObjectSettlement {
             id: "resp_1".to_owned(),
             settlement: "a".to_owned(),
@@ -362,7 +362,7 @@ async fn whatever_comes_in_whatever_order_a_key_spends_no_more_than_its_limit() 
                         let back = dollars.min(plane.amount).dollars();
                         plane.ask(world, payer, -back).await;
                     }
-                    // A data plane lets in only what it has on lease.
+                    // A data plane admits only what it has on lease.
                     _ if plane.amount >= dollars => {
                         plane.spend(world, payer, dollars.dollars()).await;
                     }

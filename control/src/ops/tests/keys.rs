@@ -1,4 +1,4 @@
-//! Laws of the pool of upstream keys and of the settings.
+//! Tests of the pool of upstream keys and of the settings.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -251,7 +251,7 @@ async fn settings_are_stored_all_or_none() {
     .await;
 }
 
-/// A provider that takes one key only.
+/// A provider that accepts only one key.
 async fn provider(listener: TcpListener) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -329,7 +329,7 @@ async fn a_probe_tells_what_the_provider_says_and_wakes_a_key_that_works() {
     .await;
 }
 
-/// Reads a request to its end: the first line and the headers, and the body.
+/// Reads a whole request: request line and headers, and the body.
 async fn request_of(stream: &mut tokio::net::TcpStream) -> (String, serde_json::Value) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -344,7 +344,7 @@ async fn request_of(stream: &mut tokio::net::TcpStream) -> (String, serde_json::
     (head, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-/// A provider that has `chatty`, `thinker` and `claude`; each has its own way of being asked.
+/// A provider that serves `chatty`, `thinker` and `claude`, each by its own API.
 async fn models(listener: TcpListener) {
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! Laws of credit on lease where something else changes at the same time.
+//! Tests of credit on lease while something else changes.
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{
@@ -37,7 +37,7 @@ async fn ask_from(
             .unwrap()
             .remove(0)
     };
-    // The first answer tells the version.
+    // The first response has the version.
     ask.version = lease(ask).await.lease.version;
     (ask.change, ask.need) = (usd(dollars), usd(dollars));
     lease(ask).await
@@ -157,7 +157,7 @@ async fn a_correction_may_reach_what_is_on_lease_and_leaves_nothing_more_to_leas
         rerate(&world.control, false).await;
         world.balanced().await;
 
-        // Free credit was not enough for it: the leases are more than the balance now.
+        // Free credit was not enough: the leases exceed the balance now.
         let left = world.view(&alice).await.balance;
         assert!(left > usd(10.0) && left < usd(15.0), "{left}");
         for (name, elsewhere) in [("n1", 0.0), ("n2", 15.0)] {
@@ -168,7 +168,7 @@ async fn a_correction_may_reach_what_is_on_lease_and_leaves_nothing_more_to_leas
         let recalled = world.number("SELECT COUNT(*) AS number FROM lease WHERE recalled_at > 0");
         assert_eq!(recalled.await, 1);
 
-        // What comes back may be leased again as far as the balance goes.
+        // Returned credit may be leased again as far as the balance goes.
         assert_eq!(ask(world, 1, &alice, -10.0).await.lease.amount, usd(5.0));
         let free = left.saturating_sub(usd(5.0)).dollars();
         let refused = ask_from(world, "n2", 1, &alice, free + 0.01).await;
@@ -199,7 +199,7 @@ async fn calls_on_lease_that_a_correction_has_reached_become_debt() {
         rerate(&world.control, false).await;
         let left = world.view(&alice).await.balance;
 
-        // A call that was let in on the lease is charged in full, and blocks the next until it is paid.
+        // A call admitted on the lease is charged in full, and blocks the next until it is paid.
         let unpriced = call(6, alice.id, 15.0);
         let reported = report(vec![unpriced]).await;
         assert_eq!(reported.leases[0].amount, usd(0.0));

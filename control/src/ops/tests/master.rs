@@ -1,4 +1,4 @@
-//! Laws of the generated master key: what opens a database whose `master.key` is gone, and what does not.
+//! Tests of the generated master key: what opens a database without its `master.key`, and what does not.
 
 use std::{fs, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     testing::{ROOT, TempDir, World, everywhere},
 };
 
-/// Upstream keys are what the vault is for: one that was stored has to be the same text again.
+/// Upstream keys are what the vault is for: a stored one has to open as the same text.
 const UPSTREAM: &str = "sk-a-secret-of-enough-length";
 
 fn fresh() -> ClientKey {
@@ -24,7 +24,7 @@ fn users(root: &ClientKey) -> Secret {
     Secret::new(format!("root::root@example.com::{}", root.expose()))
 }
 
-/// Starts over the same database with a directory that holds nothing.
+/// Starts over the same database with an empty directory.
 async fn start_bare(world: &World, keys: GivenMasterKey<'_>) -> (Result<Control, Error>, TempDir) {
     let dir = TempDir::new();
     let mut config = world.config.clone();
@@ -104,7 +104,7 @@ async fn any_root_key_at_hand_opens_a_database_whose_file_is_gone() {
         }
         let (control, _dir) = start_bare(world, GivenMasterKey::RootKey(&root)).await;
         let control = control.unwrap();
-        // The pool that data planes get is opened at the start; the caller's key is known by its hash.
+        // A start opens the pool for data planes; the caller's key is found by its hash.
         let caller = ops::auth::authenticate(&control, root.expose(), None).await;
         assert!(caller.unwrap().is_root());
         let again = ops::keys::create(&control, &ROOT, crate::testing::new_key(UPSTREAM)).await;
@@ -158,7 +158,7 @@ async fn after_a_rotation_the_new_root_key_opens_and_the_old_one_does_not() {
             );
             root = next;
         }
-        // Nobody else's key has anything to do with it.
+        // No other account's key changes the copies.
         world.child(&ROOT, "alice", 10.0).await;
         let before = format!("{:?}", copies(&world.control).await);
         let alices = ops::accounts::rotate_key(&world.control, &ROOT, Some("alice"), 0).await;
@@ -184,7 +184,7 @@ async fn the_key_of_init_users_opens_until_another_is_given_there() {
         let (control, _dir) = start_bare(world, GivenMasterKey::InitUsers(&first)).await;
         let refused = ops::auth::authenticate(&control.unwrap(), first.expose(), None).await;
         assert!(refused.is_err(), "it opens the vault and is root's no more");
-        // Given the new one while the file is there, the old one is forgotten.
+        // If the new key is set while the file exists, the copy under the old one is removed.
         world.config.init_users = Some(users(&rotated));
         world.restart().await.unwrap();
         assert!(opens(world, GivenMasterKey::InitUsers(&rotated)).await);
@@ -214,7 +214,7 @@ async fn a_database_of_an_earlier_version_gets_its_copies_at_the_next_start() {
         world.restart().await.unwrap();
         assert_eq!(slots(&world.control).await, [Slot::Root]);
         assert!(opens(world, GivenMasterKey::RootKey(&root)).await);
-        // Where root's key is not known in clear, that of INIT_USERS does.
+        // If the plain text of root's key is unknown, the key of INIT_USERS works.
         store::testing::meddle(world.control.store(), "DELETE FROM master_copy").await;
         fs::remove_file(world.dir.path().join("root.key")).unwrap();
         let other = fresh();
@@ -255,7 +255,7 @@ async fn a_file_of_another_database_is_left_alone() {
         world.restart().await.unwrap();
         assert_eq!(world.control.vault().generated().cloned(), right);
         assert_eq!(fs::read_to_string(&path).unwrap(), other);
-        // Without a root key it is an error, and still nobody's to replace.
+        // Without a root key the start fails, and still overwrites no file.
         fs::remove_file(world.dir.path().join("root.key")).unwrap();
         let refused = world.restart().await;
         assert!(
@@ -286,7 +286,7 @@ async fn a_file_that_was_cut_off_does_not_keep_roots_key_from_opening() {
             world.restart().await.unwrap();
             assert_eq!(world.control.vault().generated(), Some(&right));
             assert_eq!(fs::read(&path).unwrap(), piece, "it is left alone");
-            // Where nothing opens, the file is what has to go.
+            // If nothing opens the database, the error asks to move the file away.
             fs::remove_file(world.dir.path().join("root.key")).unwrap();
             let refused = world.restart().await;
             assert!(

@@ -1,4 +1,4 @@
-//! Laws of credit between accounts.
+//! Tests of credit between accounts.
 
 use futures_util::future::{BoxFuture, join_all};
 use proxyxai_contract::{
@@ -256,7 +256,7 @@ async fn movements_at_the_same_time_lose_no_money() {
     .await;
 }
 
-/// One of the things that may happen at any moment, by number.
+/// One operation that may happen at any moment, by number.
 async fn happening(
     world: &World,
     parent: &Caller,
@@ -328,7 +328,7 @@ async fn everything_at_once_ends_and_the_books_balance() {
         for ended in join_all(all).await {
             match ended {
                 Ok(()) => done += 1,
-                // Whoever comes after a deletion, or takes from an empty wallet, is told so.
+                // After a deletion, or with an empty wallet, these errors are expected.
                 Err(Error::NotFound { .. } | Error::InsufficientBalance { .. }) => {}
                 Err(error) => unreachable!("{error:?}"),
             }

@@ -1,4 +1,4 @@
-//! Laws of names: one name in any case is one account's.
+//! Tests of names: a name in any case belongs to one account.
 
 use futures_util::future::join_all;
 use proxyxai_contract::id::AccountId;
@@ -60,7 +60,7 @@ async fn names_are_unique_whatever_their_case() {
         ] {
             assert_eq!(found(world, name).await, id, "{name}");
         }
-        // Another case of its own is a new name.
+        // The account's own name in another case is a new name.
         rename(world, &anna.to_string(), "ANNA").await.unwrap();
         let after = ops::accounts::find(&world.control, &ROOT, "anna").await;
         assert_eq!(after.unwrap().name, "ANNA");
@@ -90,7 +90,7 @@ async fn of_accounts_made_at_once_one_has_the_name() {
     .await;
 }
 
-/// What a database looks like that a program left which told names of another case apart.
+/// Turns a database into one of an older version, which allowed names that differ in case alone.
 const OLDER: [&str; 5] = [
     "DROP INDEX account_name_key",
     "ALTER TABLE account DROP COLUMN name_key",
@@ -119,7 +119,7 @@ async fn a_database_with_names_that_differ_in_case_still_starts_and_gets_no_more
         }
         let taken = async |world: &World| is_taken(&create(world, "aNNa", "x@example.com").await);
         assert!(taken(world).await);
-        // Each stays what it is while its name does.
+        // An account stays valid while its name does not change.
         let change = AccountChange {
             alias: Some("A".to_owned()),
             ..AccountChange::default()

@@ -1,4 +1,4 @@
-//! News reach those they are for, from those who may post them, for as long as they should.
+//! Tests of news: they reach their audience, from accounts that may post, until they expire.
 
 use crate::{
     Error,
@@ -24,7 +24,7 @@ async fn post(
     ops::news::post(&world.control, caller, target, news(title)).await
 }
 
-/// Titles for everybody, for the caller, for its groups.
+/// Titles for all accounts, for the caller, for its groups.
 async fn board(world: &World, caller: &Caller) -> [Vec<String>; 3] {
     let board = ops::news::board(&world.control, caller).await.unwrap();
     [board.system, board.user, board.group]

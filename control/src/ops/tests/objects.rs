@@ -1,4 +1,4 @@
-//! Laws of objects: who made one has it, and work that ends later is paid once.
+//! Tests of objects: the account that made one owns it, and later work is paid once.
 
 use proxyxai_contract::{
     id::AccountId,
@@ -61,7 +61,7 @@ async fn the_first_settlement_pays_and_frees_what_was_set_aside() {
             books.pending
         };
         report("n1", vec![making(1, alice.id, 3.0)]).await;
-        // Sent again, it is set aside once.
+        // Sent again, it is reserved once.
         report("n1", vec![making(1, alice.id, 3.0)]).await;
         assert_eq!(pending().await, (1, usd(3.0)));
         // Two models of one settlement, by another data plane, and another settlement.
@@ -91,7 +91,7 @@ async fn who_made_an_id_first_has_it_and_work_that_cannot_be_followed_is_paid_at
         let found = objects::find(&world.control, &ids).await.unwrap();
         assert_eq!((found.len(), found[0].account), (1, alice.id));
         assert_eq!(world.view(&bobby).await.credit_used, usd(2.0));
-        // Another's settlement of it costs nothing, and settles nothing.
+        // Another account's settlement of it costs nothing, and settles nothing.
         let records = vec![settling(3, bobby.id, 1.0, "b")];
         ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
             .await
@@ -120,7 +120,7 @@ async fn work_is_handed_out_when_it_is_due_and_to_one_at_a_time() {
         assert_eq!(claim().await, []);
         world.clock.advance(2 * DAY_MS);
         assert!(claim().await[0].overdue);
-        // What is yet to be paid is not forgotten, however old it is.
+        // An object with unpaid work is not deleted, however old it is.
         world.clock.advance(100 * DAY_MS);
         objects::prune(&world.control).await.unwrap();
         assert_eq!(claim().await.len(), 1);

@@ -1,4 +1,4 @@
-//! Laws of price versions: when each comes into force, and that a wrong price can be made good.
+//! Tests of price versions: when each comes into force, and how a wrong price is corrected.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(super) async fn load(
         text: table(input),
         valid_from,
         note: "test".to_owned(),
-        // It leaves out all that the table of the release has.
+        // It leaves out all models of the built-in table.
         force: true,
         over: None,
     };
@@ -53,7 +53,7 @@ async fn set(control: &Control, pricing: &str) {
         .unwrap();
 }
 
-/// What a data plane that connects now is given.
+/// The table that a newly connected data plane gets.
 pub(super) async fn published(control: &Control) -> PriceTable {
     let watch = ops::fleet::watch(control, node("n1"), 1, "1".to_owned());
     let mut updates = Box::pin(watch.await.unwrap());
@@ -213,7 +213,7 @@ async fn absurd_prices_and_small_tables_have_to_be_forced_and_only_root_loads_an
             force,
             over: None,
         };
-        // It would leave out all that the table of the release has.
+        // It would leave out all models of the built-in table.
         let refused = Box::pin(ops::prices::load(control, &ROOT, new("2", false))).await;
         assert!(refused.unwrap_err().to_string().contains("leaves out"));
         load(control, "2", None).await.unwrap();
@@ -264,7 +264,7 @@ async fn people(world: &World) -> Vec<Account> {
             .await
             .unwrap(),
     );
-    // A second card, so that what is given back has to find its way.
+    // A second card, so that a refund has to choose.
     let change = AccountChange {
         credit: Some(usd(5.0)),
         days_micros: Some(40_000_000),
@@ -311,7 +311,7 @@ async fn a_wrong_price_made_good_leaves_what_the_right_one_would_have() {
             world.balanced().await;
             let made_good = state(world, &accounts).await;
 
-            // Twice posts nothing twice, and the records stay as they were posted.
+            // A second run posts nothing, and the records stay as they were posted.
             let again = rerate(&world.control, false).await;
             assert_eq!((again.records, again.corrections), (60, BTreeMap::new()));
             assert_eq!(state(world, &accounts).await, made_good);
@@ -370,7 +370,7 @@ async fn calls_are_priced_anew_by_the_version_in_force_when_they_began() {
         let first = published(&world.control).await;
         let border = NOON.plus(1_000);
         load(&world.control, "2", Some(border)).await.unwrap();
-        // The second call was priced by a node that had not yet heard of the new prices.
+        // The second call was priced by a node that did not know the new prices yet.
         let records: Vec<_> = [(1, border.plus(-1)), (2, border)]
             .map(|(sequence, at)| house(sequence, alice.id, at, &first))
             .into_iter()

@@ -1,5 +1,5 @@
-//! A random history of a tree of accounts: the books sum to zero at every step, whatever happens. This one
-//! plays the movements in memory, since it plays many; `random_store` plays fewer of them for real.
+//! A random history of a tree of accounts: the books sum to zero at every step. This one plays many movements in
+//! memory; `random_store` plays fewer of them in a database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,13 +29,13 @@ const ACCOUNTS_MAX: usize = 60;
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 const DOLLAR: i64 = 1_000_000_000;
 
-/// How many steps to play; `PROXYXAI_BOOK_OPS` says otherwise.
+/// How many steps to play; `PROXYXAI_BOOK_OPS` overrides it.
 pub(super) fn steps() -> u32 {
     let given = std::env::var_os("PROXYXAI_BOOK_OPS").and_then(|text| text.into_string().ok());
     given.and_then(|text| text.parse().ok()).unwrap_or(STEPS)
 }
 
-/// Random numbers whose seed is told when the test fails; `PROXYXAI_BOOK_SEED` plays one again.
+/// Random numbers whose seed is printed if the test fails; `PROXYXAI_BOOK_SEED` replays one.
 pub(super) fn dice() -> fastrand::Rng {
     let given = std::env::var_os("PROXYXAI_BOOK_SEED").and_then(|text| text.into_string().ok());
     let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
@@ -47,7 +47,7 @@ pub(super) fn dice() -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// An amount: mostly everyday, sometimes a single nano-dollar, sometimes a fortune.
+/// An amount: usually an everyday one, sometimes a single nano-dollar, sometimes a fortune.
 pub(super) fn amount(dice: &mut fastrand::Rng) -> Money {
     Money::from_nanos(match dice.u8(..20) {
         0 => dice.i64(1..10),
@@ -57,11 +57,11 @@ pub(super) fn amount(dice: &mut fastrand::Rng) -> Money {
     })
 }
 
-/// What is committed.
+/// The committed state.
 struct MoneyHistory {
     dice: fastrand::Rng,
     accounts: BTreeMap<AccountId, AccountRecord>,
-    /// Those of them that are not deleted.
+    /// The accounts that are not deleted.
     living: Vec<AccountId>,
     leases: BTreeMap<(AccountId, NodeName), LeaseRecord>,
     /// Reports that were posted.
@@ -69,17 +69,17 @@ struct MoneyHistory {
     books: BTreeMap<(&'static str, Option<AccountId>), i128>,
     /// What calls cost, by account.
     used: BTreeMap<AccountId, i128>,
-    /// Reports that were sent, for sending them again.
+    /// Reports that were sent, to send them again.
     sent: Vec<SentReport>,
     now: Millis,
     next: i64,
     moved: BTreeMap<&'static str, u32>,
 }
 
-/// Sequence, whose, from where, cost, and the account's rates when it began.
+/// Sequence, account, node, cost, and the account's rates when the call began.
 type SentReport = (u64, AccountId, NodeName, Money, Multiplier);
 
-/// One transaction: what it makes of some accounts and leases, and what it books.
+/// One transaction: the new state of some accounts and leases, and its postings.
 #[derive(Default)]
 struct RandomChange {
     accounts: BTreeMap<AccountId, AccountRecord>,
@@ -94,7 +94,7 @@ impl MoneyHistory {
         let change = self.change();
         let crashed = self.dice.u8(..20) == 0;
         match change {
-            // Nothing is left of what did not come to its commit.
+            // A crash before the commit leaves nothing.
             Ok(_) if crashed => {}
             Ok(change) => self.commit(change),
             Err(Error::InsufficientBalance { .. } | Error::Invalid(_)) => {}
@@ -155,7 +155,7 @@ impl MoneyHistory {
         }
     }
 
-    /// What `verify` looks at, for one account.
+    /// What `verify` checks, for one account.
     fn check(&self, id: AccountId) {
         let record = &self.accounts[&id];
         let book = |book: Book| {
@@ -182,7 +182,7 @@ impl MoneyHistory {
             .map(|held| i128::from(held.lease.amount.nanos()));
         let leases: i128 = leases.sum();
         assert_eq!(leases, reserved, "{record:?}");
-        // Nothing is negative but what is owed, and that has a name.
+        // Nothing is negative but debt, which has a field of its own.
         assert!(
             record
                 .account
@@ -250,7 +250,7 @@ impl MoneyHistory {
         Some((*operator, target))
     }
 
-    /// An account as every movement begins with it: of now, without expired cards.
+    /// An account as every movement starts with it: current, without expired cards.
     fn take(&self, change: &mut RandomChange, id: AccountId) -> Result<AccountRecord, Error> {
         let mut record = self.accounts[&id].clone();
         record.refresh_balance(self.now);
@@ -324,7 +324,7 @@ impl MoneyHistory {
         (child.deleted, child.heir, child.closing) =
             (Some(self.now), Some(operator.account.id), true);
         child.fee_due = credit::DELETE_FEE;
-        // What is on lease stays with the calls under way.
+        // What is on lease stays with the in-flight calls.
         if self.dice.bool() {
             return self.settle_with(change, operator, child);
         }
@@ -332,7 +332,7 @@ impl MoneyHistory {
         Ok(())
     }
 
-    /// A deleted account that may have something left is settled.
+    /// Settles a deleted account that may have something left.
     fn settle(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let closing = self.accounts.values().filter(|record| record.closing);
         let closing: Vec<_> = closing.map(|record| record.account.id).collect();
@@ -348,7 +348,7 @@ impl MoneyHistory {
         self.settle_with(change, heir, child)
     }
 
-    /// What it owes falls on the nearest above that lives, whoever has the rest.
+    /// Its debt is charged to the nearest living ancestor, whichever account gets the rest.
     fn settle_with(
         &mut self,
         change: &mut RandomChange,
@@ -367,7 +367,7 @@ impl MoneyHistory {
         change.entries.extend(entries);
         assert_eq!(child.debt, Money::ZERO);
         assert!(child.account.balance <= child.leased, "{child:?}");
-        // What calls under way hold stays, and nobody pays for what another granted.
+        // What in-flight calls reserve stays, and no account pays for what another granted.
         assert_eq!(child.leased, kept);
         assert!(!owes || heir.account.balance >= before, "{heir:?}");
         change
@@ -387,7 +387,7 @@ impl MoneyHistory {
         }
     }
 
-    /// A call is reported, sometimes of an account that is deleted by now, on a lease or without one.
+    /// Reports a call, sometimes of a deleted account, with a lease or without.
     fn call(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let account = if self.dice.u8(..20) == 0 {
             AccountId::new(self.dice.i64(1..=self.next)).unwrap()
@@ -407,14 +407,14 @@ impl MoneyHistory {
             rates,
         );
         self.sent.push(report.clone());
-        // Reports that are late come after whatever happens meanwhile.
+        // A late report comes after other events.
         if self.dice.u8(..5) == 0 {
             return Ok(());
         }
         self.post(change, report)
     }
 
-    /// The answer to a report was lost, or the report was, or it is late.
+    /// Sends a report again: the response or the report was lost, or it is late.
     fn call_again(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         if self.sent.is_empty() {
             return Ok(());
@@ -429,7 +429,7 @@ impl MoneyHistory {
             return Ok(());
         }
         if self.dice.u8(..50) == 0 {
-            // It cannot be posted, and is set aside.
+            // It cannot be posted, and is quarantined.
             change.aside = Some(sequence);
             return Ok(());
         }
@@ -485,7 +485,7 @@ impl MoneyHistory {
         Ok(())
     }
 
-    /// A part of a lease, or all of it when its data plane is lost.
+    /// Returns a part of a lease, or all of it if its data plane is lost.
     fn give_back(&mut self, change: &mut RandomChange) -> Result<(), Error> {
         let key = (self.anybody(), self.somewhere());
         let Some(mut held) = self.leases.get(&key).cloned() else {
@@ -564,7 +564,7 @@ async fn the_books_sum_to_zero_at_every_step_of_a_random_history() {
         }
     }
     history.check_all();
-    // A history in which little happened would prove little.
+    // A history with few events would prove little.
     for reason in [
         "grant", "deduct", "delete", "debt", "rates", "units", "lease", "call", "listing", "expiry",
     ] {

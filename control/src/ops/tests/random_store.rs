@@ -1,5 +1,5 @@
-//! A random history through the operations themselves and the database below them, with crashes in the middle
-//! of them: the books balance at every look, and each call was charged once.
+//! A random history through the operations and their database, with crashes in the middle of them: the books balance at
+//! every check, and each call is charged once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,15 +26,15 @@ use crate::{
     testing::{DAY_MS, NOON, ROOT, World, call, node},
 };
 
-/// A step takes a thousand times as long here as one in memory.
+/// A step takes a thousand times as long here as in memory.
 const STEPS_OF_MEMORY: u32 = 50;
 const STEPS_PER_LOOK: u32 = 100;
 const ACCOUNTS_MAX: usize = 25;
 const NODES: [&str; 2] = ["n1", "n2"];
-/// An operation that is cut off has been woken at most so often.
+/// How often an operation is polled before it is cut off, at most.
 const WAKES_MAX: usize = 40;
 
-/// What was sent: by which data plane, in which order.
+/// A report that was sent: node, and records in order.
 type NodeReport = (NodeName, Vec<UsageRecord>);
 
 struct StoreHistory {
@@ -44,10 +44,10 @@ struct StoreHistory {
     /// Root first.
     living: Vec<AccountId>,
     ever: BTreeSet<AccountId>,
-    /// Versions of leases as the data planes know them, maybe of long ago.
+    /// Versions of leases as the data planes know them, maybe outdated.
     leases: BTreeMap<(NodeName, AccountId), u64>,
     sent: Vec<NodeReport>,
-    /// Records that are set aside.
+    /// Quarantined records.
     unfit: BTreeSet<u64>,
     next: u64,
     done: BTreeMap<&'static str, u32>,
@@ -103,7 +103,7 @@ impl StoreHistory {
         self.living[self.dice.usize(..self.living.len())]
     }
 
-    /// One of those that ever were.
+    /// An account that exists or existed.
     fn living_once(&mut self) -> AccountId {
         let ever: Vec<_> = self.ever.iter().copied().collect();
         ever[self.dice.usize(..ever.len())]
@@ -140,7 +140,7 @@ impl StoreHistory {
 
     async fn change(&mut self, change: AccountChange) -> Result<(), Error> {
         let (caller, whom) = (self.caller(), self.somebody().to_string());
-        // What is on lease is waited for, which takes long when nobody gives it back.
+        // The change waits for leases, which takes long if they are not returned.
         self.come_home().await?;
         let changed = ops::accounts::update(&self.world.control, &caller, &whom, change);
         Box::pin(changed).await.map(drop)
@@ -173,7 +173,7 @@ impl StoreHistory {
         Box::pin(deleted).await.map(drop)
     }
 
-    /// Some calls of some accounts, of deleted and unknown ones too.
+    /// Reports calls of some accounts, also of deleted and unknown ones.
     async fn call(&mut self) -> Result<(), Error> {
         let name = self.somewhere();
         let now = self.world.control.now();
@@ -193,7 +193,7 @@ impl StoreHistory {
             } else if self.dice.bool() {
                 house(self.next, account, now, &self.table)
             } else {
-                // Rates of some time: not always those that the account has by now.
+                // Rates of some time, which the account may no longer have.
                 let rates = Multiplier::from_micros(self.dice.i64(1_000_000..5_000_000))?;
                 UsageRecord {
                     cost: amount(&mut self.dice),
@@ -204,7 +204,7 @@ impl StoreHistory {
             });
         }
         self.sent.push((name.clone(), records.clone()));
-        // A report that is lost, or late, is sent again.
+        // A lost or late report is sent again later.
         if self.dice.u8(..5) == 0 {
             return Ok(());
         }
@@ -229,7 +229,7 @@ impl StoreHistory {
         Ok(())
     }
 
-    /// Asks for more or gives back, now and then on a lease that is long gone.
+    /// Asks for more or returns some, sometimes with an outdated version.
     async fn lease(&mut self) -> Result<(), Error> {
         let (name, mut account) = (self.somewhere(), self.somebody());
         if self.dice.u8(..10) == 0 {
@@ -263,7 +263,7 @@ impl StoreHistory {
         Ok(())
     }
 
-    /// Everybody gives back what it holds; what it knows of that may be old, so it asks twice.
+    /// Every data plane returns its leases. Its version may be outdated, so it asks twice.
     async fn come_home(&mut self) -> Result<(), Error> {
         for name in NODES.map(node) {
             for _ in 0..2 {
@@ -286,7 +286,7 @@ impl StoreHistory {
         Ok(())
     }
 
-    /// A look at the list of one's accounts has its price.
+    /// Lists the caller's accounts, which costs a fee.
     async fn listing(&mut self) -> Result<(), Error> {
         let caller = self.caller();
         let page = Page { page: 1, size: 10 };
@@ -295,7 +295,7 @@ impl StoreHistory {
         Box::pin(listed).await.map(drop)
     }
 
-    /// Cards expire, and the leases of a data plane that is silent come back.
+    /// Lets cards and the leases of silent data planes expire.
     async fn time(&mut self) -> Result<(), Error> {
         let step = if self.dice.u8(..10) == 0 {
             30 * DAY_MS
@@ -308,14 +308,14 @@ impl StoreHistory {
         self.settle().await
     }
 
-    /// Deleted accounts whose leases are home are settled.
+    /// Settles deleted accounts whose leases are back.
     async fn settle(&mut self) -> Result<(), Error> {
         Box::pin(ops::accounts::settle_closed(&self.world.control)).await
     }
 
-    /// The price of a model turns out to have been another, and calls of this month are priced anew.
+    /// Changes the price of a model, and prices calls of this month anew.
     async fn prices(&mut self) -> Result<(), Error> {
-        // Two tables of one moment would have one name.
+        // Two tables of one moment would have the same name.
         self.world.clock.advance(1);
         let price = self.dice.u8(1..9).to_string();
         load(&self.world.control, &price, Some(NOON)).await?;
@@ -324,7 +324,7 @@ impl StoreHistory {
         Ok(())
     }
 
-    /// Every report arrives in the end, and each call of an account that ever was counts once.
+    /// Every report arrives in the end, and each call of a known account counts once.
     async fn all_is_counted(&mut self) {
         let mut sent = self.sent.clone();
         self.dice.shuffle(&mut sent);
@@ -344,7 +344,7 @@ impl StoreHistory {
         let aside = "SELECT COUNT(*) AS number FROM usage_quarantined";
         let unfit = i64::try_from(self.unfit.len()).unwrap();
         assert_eq!(self.world.number(aside).await, unfit);
-        // And all that deleted accounts had or owed is somebody's in the end.
+        // In the end, all that deleted accounts had or owed belongs to another account.
         self.come_home().await.unwrap();
         self.world.clock.advance(6_000);
         self.settle().await.unwrap();
@@ -360,7 +360,7 @@ impl StoreHistory {
     }
 }
 
-/// Ends an operation half-way, as a crash does: what it had not committed never happened.
+/// Drops an operation half-way, as a crash does: uncommitted changes are lost.
 async fn cut<T>(work: impl Future<Output = T>, wakes: usize) -> Option<T> {
     let (mut work, mut left) = (pin!(work), wakes);
     std::future::poll_fn(|context| {
@@ -413,7 +413,7 @@ async fn the_books_balance_through_a_random_history_of_operations_and_crashes() 
     }
     history.all_is_counted().await;
     eprintln!("{:?}", history.done);
-    // A history in which little happened would prove little.
+    // A history with few events would prove little.
     for what in [
         "create", "credit", "rates", "delete", "call", "again", "lease", "listing", "time",
         "prices", "crash",

@@ -1,5 +1,5 @@
-//! Laws of `Rates` that change while calls are under way: they are paid in the units of now, from credit
-//! that is there for them, and the books balance.
+//! Tests of `Rates` that change while calls are in flight: the calls are charged in the new units, from credit that is
+//! reserved for them, and the books balance.
 
 use proxyxai_contract::{
     lease::{LeaseAnswer, LeaseAsk, LeaseShortage},
@@ -29,7 +29,7 @@ async fn put_on(world: &World, account: &Account, number: f64) {
     world.change(&ROOT, account, change).await.unwrap();
 }
 
-/// Asks for so much more, as a data plane that knows its lease.
+/// Asks for this much more, with the current version of the lease.
 async fn ask(world: &World, name: &str, account: &Account, amount: Money) -> LeaseAnswer {
     let lease = async |version, change| {
         let ask = LeaseAsk {
@@ -43,7 +43,7 @@ async fn ask(world: &World, name: &str, account: &Account, amount: Money) -> Lea
             .unwrap()
             .remove(0)
     };
-    // The first answer tells the version.
+    // The first response has the version.
     let version = lease(u64::MAX, Money::ZERO).await.lease.version;
     lease(version, amount).await
 }
@@ -81,7 +81,7 @@ async fn a_call_under_way_is_paid_in_the_units_of_now_and_counted_in_its_own() {
             assert_eq!(reported.standings[0].month_used, usd(cost));
             world.balanced().await;
 
-            // Sent again it costs nothing again. A call that began after the change is paid as it is.
+            // Sent again, it costs nothing. A call that began after the change is charged without conversion.
             let now = UsageRecord {
                 rates: Some(rates(to)),
                 ..call(2, alice.id, 1.0)
@@ -129,7 +129,7 @@ async fn calls_under_way_over_a_rise_are_covered_though_others_ask_for_the_rest(
         put_on(world, &alice, 1.5).await;
         // Of 30, calls may need 18: what n1 has, and a cover for it.
         let refused = ask(world, "n2", &alice, usd(12.1)).await;
-        // Only what n1 has may come back.
+        // Only what n1 has can be returned.
         assert_eq!(
             (refused.shortage, refused.elsewhere),
             (Some(LeaseShortage::Balance), usd(12.0))
@@ -139,7 +139,7 @@ async fn calls_under_way_over_a_rise_are_covered_though_others_ask_for_the_rest(
         report(world, vec![call(1, alice.id, 12.0)]).await;
         assert_eq!(world.view(&alice).await.balance, usd(12.0));
         world.balanced().await;
-        // The cover comes back when such calls are over, the leases of data planes do not.
+        // The cover is released when such calls are over, the leases of data planes are not.
         world.clock.advance(12 * 60_000);
         ops::fleet::release_lost(&world.control).await.unwrap();
         let sql = format!(

@@ -1,4 +1,4 @@
-//! Laws of refused calls and of attempts, as they are stored and told.
+//! Tests of refused calls and of attempts, as they are stored and listed.
 
 use futures_util::TryStreamExt as _;
 use proxyxai_contract::{
@@ -16,7 +16,7 @@ use crate::{
     testing::{NOON, ROOT, World, by, call, everywhere, node},
 };
 
-/// What of a list is asked for.
+/// Sets the filter of a list.
 type FilterChange = fn(&mut RefusalFilter);
 
 const DAY_MS: i64 = 86_400_000;
@@ -49,7 +49,7 @@ async fn keep(world: &World, days: &str) {
         .unwrap();
 }
 
-/// A parent, its child and a stranger to both, each refused a call, and one of nobody.
+/// A parent, its child and an unrelated account, each with a refused call, and one call with an unknown key.
 async fn told(world: &World) -> (Account, Account) {
     let parent = world.child(&ROOT, "parent", 90.0).await;
     let child = world.child(&by(&parent), "child", 30.0).await;
@@ -60,7 +60,7 @@ async fn told(world: &World) -> (Account, Account) {
         refused(3, Some(other.id), NOON.plus(1)),
         refused(4, None, NOON.plus(3)),
     ];
-    // Sent twice, it is there once.
+    // Sent twice, it is stored once.
     for _ in 0..2 {
         ops::refusals::report(&world.control, &calls).await.unwrap();
     }

@@ -1,6 +1,6 @@
-//! How fast pages, postings and top-ups are with many accounts and records. A small number of them in every
-//! run; `PROXYXAI_SCALE=accounts,records` (100000,10000000) makes it a measurement, for which the limits
-//! of the documentation hold: build with `--release`, and give a server by `TEST_DATABASE_URL`.
+//! How fast pages, postings and top-ups are with many accounts and records. Every run uses a small number of them.
+//! `PROXYXAI_SCALE=accounts,records` (100000,10000000) makes it a measurement, for which the documented limits apply:
+//! build with `--release`, and name a server in `TEST_DATABASE_URL`.
 
 use std::{
     cell::RefCell,
@@ -20,7 +20,7 @@ use crate::{
     testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, lines_of, node, usd},
 };
 
-/// Laps of one thing; the middle and the longest are told.
+/// How often each thing is measured; the median and the longest time are printed.
 const LAPS: usize = 5;
 const PAGE_MS_MAX: u128 = 300;
 const TOP_UP_MS_MAX: u128 = 100;
@@ -30,9 +30,9 @@ const RECORDS_PER_REPORT: u64 = 1_000;
 struct Size {
     accounts: i64,
     records: i64,
-    /// Whether the limits hold.
+    /// Whether the limits apply.
     measured: bool,
-    /// Those that did not; all is told before the test fails.
+    /// The limits that were exceeded; everything is printed before the test fails.
     missed: RefCell<Vec<String>>,
 }
 
@@ -45,7 +45,7 @@ impl Size {
     }
 }
 
-/// A file takes a tenth of what a server takes.
+/// A file gets a tenth of a server's size.
 fn size(world: &World) -> Size {
     let given = std::env::var_os("PROXYXAI_SCALE")
         .and_then(|text| text.into_string().ok())
@@ -95,7 +95,7 @@ async fn fill(world: &World, size: &Size) {
     }
 }
 
-/// Whole numbers `n` from one to another.
+/// The integers `n` from one to another.
 fn series(world: &World, first: i64, last: i64) -> String {
     if world.is_postgres() {
         return format!("generate_series({first}::bigint, {last}::bigint) AS s(n)");
@@ -144,7 +144,7 @@ fn fill_usage(world: &World, size: &Size, first: i64, last: i64) -> Vec<String> 
     } else {
         "date(start_at / 1000, 'unixepoch')"
     };
-    // The account of a call is scattered, as calls are.
+    // Calls are scattered over the accounts, as real ones are.
     let whose = format!("({first} + (n * 7919 + n / 13) % {})", size.accounts);
     let cost = "(1000 + n % 7)";
     vec![
@@ -171,7 +171,7 @@ fn fill_usage(world: &World, size: &Size, first: i64, last: i64) -> Vec<String> 
     ]
 }
 
-/// What follows from the records.
+/// The totals that follow from the records.
 const TOTALS: &[&str] = &[
     "INSERT INTO usage_span (span, account_id, requests, input, cached, output, cost) SELECT SUBSTR(day, 1, 7) || \
             CASE WHEN SUBSTR(day, 9, 2) <= '10' THEN '/1' WHEN SUBSTR(day, 9, 2) <= '20' THEN '/2' ELSE '/3' END, account_id, \
@@ -211,7 +211,7 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// Does a thing some times, prints how long it took, and returns the time in the middle.
+/// Does a thing several times, prints how long it took, and returns the median.
 async fn lap(what: &str, mut thing: impl AsyncFnMut(usize)) -> Duration {
     let mut laps = Vec::new();
     for at in 0..LAPS {
@@ -281,7 +281,7 @@ async fn pages(world: &World, size: &Size) {
     reports(world, within).await;
 }
 
-/// Bills of everybody: root's, a parent's of a tenth of the accounts, and those of one level.
+/// Bills of all accounts: root's, a parent's of a tenth of the accounts, and those of one level.
 async fn bills(world: &World, within: impl Fn(Duration)) {
     let month = |from: &str, to: &str| DateRange {
         start: from.parse().unwrap(),
@@ -326,7 +326,7 @@ async fn bills(world: &World, within: impl Fn(Duration)) {
                 bill(page).await;
             });
             let time = time.await;
-            // Labels change, so no totals are kept by them: told, not promised.
+            // Labels change, so no totals are kept by them: printed, without a limit.
             if labels.is_empty() {
                 within(time);
             }
@@ -334,7 +334,7 @@ async fn bills(world: &World, within: impl Fn(Duration)) {
     }
 }
 
-/// Series of what was used: root's, a parent's of a tenth of the accounts, and one account's.
+/// Time series of usage: root's, a parent's of a tenth of the accounts, and one account's.
 async fn spend(world: &World, within: impl Fn(Duration)) {
     let parent = ops::accounts::find(&world.control, &ROOT, "template").await;
     let one = ops::accounts::find(&world.control, &ROOT, "user-77").await;
@@ -366,7 +366,8 @@ async fn spend(world: &World, within: impl Fn(Duration)) {
                     Box::pin(spend).await.unwrap();
                 });
                 let time = time.await;
-                // What an account's calls cost is not kept by whole months, so a year of everybody's is told, not promised.
+                // What an account's calls cost is not stored by whole months, so a year of all accounts is printed,
+                // without a limit.
                 if per == SeriesInterval::Day && length < 100 {
                     within(time);
                 }
@@ -425,7 +426,7 @@ async fn top_ups(world: &World, size: &Size) {
         };
         let change = ops::accounts::update(&world.control, &ROOT, "user-99", grant);
         let told = async { while updates.next().await.unwrap().standings.is_empty() {} };
-        // The update itself waits for an acknowledgement, which nobody sends here.
+        // The update itself waits for an acknowledgement, which no data plane sends here.
         let (changed, ()) = tokio::join!(Box::pin(change), async {
             let began = clock();
             told.await;

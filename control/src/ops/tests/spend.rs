@@ -1,4 +1,4 @@
-//! Laws of use as a series.
+//! Tests of usage as a time series.
 
 use proxyxai_contract::{
     clock::Millis,
@@ -66,7 +66,7 @@ fn sum<'a>(amounts: impl IntoIterator<Item = &'a Earning>) -> Earning {
     sum
 }
 
-/// Rows and others are all, over the span, before it and at each point; points are the span.
+/// Rows and the rest add up to the total, over the range, before it and at each point; points add up to the range.
 fn adds_up(spend: &SpendReport) {
     let rows = || spend.rows.iter().chain([&spend.other]);
     assert_eq!(sum(rows().map(|row| &row.now)), spend.total.now);
@@ -77,7 +77,7 @@ fn adds_up(spend: &SpendReport) {
     for row in rows().chain([&spend.total]) {
         assert_eq!(row.points.len(), spend.points.len());
         let whole = Earning {
-            // Hours know of calls alone.
+            // Hours have calls only, no monthly prices.
             flat: if spend.per == SeriesInterval::Hour {
                 Money::ZERO
             } else {
@@ -89,7 +89,8 @@ fn adds_up(spend: &SpendReport) {
     }
 }
 
-/// Anna and Berta, and Carla below Anna with units of her own; calls of all over five days, of fifteen models on three keys.
+/// Anna and Berta, and Carla below Anna with units of her own. All have calls over five days, of fifteen models on
+/// three keys.
 async fn used(world: &World) -> [Account; 3] {
     let mut keys = Vec::new();
     for (name, price) in [
@@ -173,7 +174,7 @@ async fn use_split_by_anything_adds_up_to_what_bills_and_earnings_say() {
                     }
                 }
                 assert_eq!(spend.total.now.cost, cost);
-                // What her calls cost the operator is not hers to know.
+                // She may not see what her calls cost the operator.
                 assert_eq!(spend.total.now.expense, Money::ZERO);
                 assert!(!spend.is_earned);
             }
@@ -300,7 +301,7 @@ async fn hours_count_what_calls_cost_since_they_were_priced_anew() {
             let hours = split(SpendDimension::Model, SeriesInterval::Hour);
             let spend = spend(world, &by(&anna), hours, days(world, 0)).await;
             adds_up(&spend);
-            // Noon is an hour that has just begun.
+            // The hour from noon has just begun.
             assert_eq!(spend.points.len(), 13);
             spend.total.points[9].cost
         };
@@ -326,7 +327,7 @@ async fn sums_of_all_accounts_are_those_of_each_when_posted_priced_anew_and_prun
             let asked = days(world, 9);
             let tables = [
                 "earning",
-                // Root itself calls nothing.
+                // Root itself makes no calls.
                 "(SELECT * FROM earning_below WHERE account_id = 1)",
                 // Every day is in one year.
                 "(SELECT 0 AS requests, 0 AS input, 0 AS cached, 0 AS output, charged AS cost, expense FROM usage_span \

@@ -1,4 +1,4 @@
-//! Laws of starting, for the first time and again.
+//! Tests of starting, for the first time and again.
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{client_key::ClientKey, id::AccountId, secret::Secret};
@@ -60,7 +60,7 @@ async fn the_file_of_the_root_key_follows_each_rotation_here_and_is_known_for_ou
                 world.restart().await.unwrap();
             }
         }
-        // Another control plane changed it: the file is known for what it is, and nobody's to replace.
+        // Another control plane changed the key: the file is reported as outdated, and not overwritten.
         for other in [first.as_str(), "", "cut off"] {
             std::fs::write(&path, other).unwrap();
             let file = world.control.root_key_file().await.unwrap();
@@ -124,7 +124,7 @@ async fn a_restart_keeps_everything() {
                 .secret_hint,
             "ngth"
         );
-        // The spool sends again what it does not know to be posted.
+        // The spool sends again what is not acknowledged.
         ops::fleet::report_usage(&world.control, &node("n1"), 1, vec![call(1, alice.id, 1.0)])
             .await
             .unwrap();

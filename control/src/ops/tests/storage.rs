@@ -1,4 +1,4 @@
-//! Laws of what is told of the storage.
+//! Tests of the reported state of the storage.
 
 use crate::{
     Error,
@@ -9,7 +9,7 @@ use crate::{
 async fn a_wait_for_a_connection_that_others_have_is_no_fault_of_the_storage() {
     everywhere(async |world: &mut World| {
         let store = world.control.store();
-        // More than any pool has, so that the last one waits in vain.
+        // More than any pool has, so that the last one times out.
         let mut held = Vec::new();
         let error = loop {
             match store.begin().await {
@@ -33,7 +33,7 @@ async fn after_a_statement_that_failed_nothing_more_happens_in_a_transaction() {
         let after = crate::store::revisions::bump(&tx).await;
         assert!(after.is_err());
         assert!(tx.commit().await.is_err());
-        // It was the statement's fault.
+        // The statement was wrong, not the storage.
         assert_eq!(*world.control.storage_fault().borrow(), None);
         world.child(&ROOT, "alice", 10.0).await;
     })

@@ -1,4 +1,4 @@
-//! Laws of posting usage.
+//! Tests of posting usage.
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use proxyxai_contract::{
@@ -31,7 +31,7 @@ async fn a_report_that_is_sent_again_is_posted_once() {
             (through, standings.len(), standings[0].balance),
             (3, 1, usd(8.5))
         );
-        // The answer was lost; two more records have been written since.
+        // The response was lost; two more records have been written since.
         for _ in 0..3 {
             let ops::fleet::ReportReceipt {
                 through, standings, ..
@@ -212,7 +212,7 @@ async fn a_record_that_cannot_be_posted_is_set_aside_and_the_others_go_on() {
             record.tokens.input = input;
             record
         };
-        // What the database refuses by itself stands for all that nobody thought of.
+        // A record that only the database refuses stands for all cases that the code does not check.
         let sql = if world.control.store().is_shared() {
             "ALTER TABLE usage_record ADD CHECK (path <> '/refused')"
         } else {
@@ -230,7 +230,7 @@ async fn a_record_that_cannot_be_posted_is_set_aside_and_the_others_go_on() {
             call(5, alice.id, 0.5),
             absurd(6, i64::MAX.unsigned_abs()),
         ];
-        // However often it is sent.
+        // Also if it is sent again.
         for _ in 0..2 {
             let reported =
                 ops::fleet::report_usage(&world.control, &node("n1"), 1, records.clone()).await;
@@ -277,7 +277,7 @@ async fn books_with_counts_beyond_all_measure_can_still_be_verified() {
         ops::fleet::report_usage(&world.control, &node("n1"), 1, records)
             .await
             .unwrap();
-        // As older programs stored them: at the end of the range, and their sums beyond it.
+        // As older versions stored them: at the end of the range, so that their sum is beyond it.
         let most = i64::MAX;
         let record = format!("UPDATE usage_record SET input = {most} WHERE sequence = 1");
         meddle(world.control.store(), &record).await;
@@ -295,8 +295,8 @@ async fn books_with_counts_beyond_all_measure_can_still_be_verified() {
     .await;
 }
 
-/// Statements of one round, whatever is in it as long as it is not much: each is a round trip, and a round at a low
-/// rate costs little else.
+/// The most statements of one small report, whatever is in it. Each is a round trip, and a report at a low rate costs
+/// little else.
 const STATEMENTS_PER_ROUND_MAX: u64 = 19;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Mail goes only where its readers, or root, have said that it should.
+//! Tests of verification: mail goes only to addresses that their reader, or root, has confirmed.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ async fn of(world: &World, kind: &str) -> Vec<QueuedMail> {
     all
 }
 
-/// The link in a mail, without what stands before its token.
+/// The token of the link in a mail.
 fn token(mail: &QueuedMail) -> String {
     let (_, rest) = mail
         .text
@@ -79,7 +79,7 @@ async fn what_root_enters_is_verified_and_what_others_enter_waits_for_its_link()
         let links = of(world, "verify").await;
         assert_eq!(links.len(), 1);
         assert_eq!(links[0].recipient, "carl@example.com");
-        // Nothing in it was chosen by whoever gave the address.
+        // It contains no text that the author of the address chose.
         assert!(!links[0].text.contains("carl") && !links[0].text.contains("anna"));
 
         let token = token(&links[0]);
@@ -112,7 +112,7 @@ async fn a_link_is_good_for_one_address_for_three_days_and_from_this_gateway() {
             .vault()
             .seal_text("other", &Secret::new("2:Email:x"));
         assert!(!confirmed(world, &sealed.unwrap()).await);
-        // Another address is another link, and loses what was known.
+        // Another address gets another link, and is unverified.
         let changed = email("new@example.com");
         world.change(&by(&anna), &carl, changed).await.unwrap();
         assert!(!confirmed(world, &first).await);
@@ -144,7 +144,7 @@ async fn links_have_a_rate_for_each_address_and_each_sender() {
         let carl = world.child(&by(&anna), "carl", 50.0).await;
         let again = ops::verification::ask(&world.control, &by(&anna), "carl").await;
         assert!(matches!(again, Err(Error::TooOften { .. })));
-        // An account's own change of its bill address counts for its customer of root.
+        // A change that an account makes of its own bill address counts for its customer of root.
         let victim = AccountChange {
             billing_email: Some("victim@example.com".to_owned()),
             ..AccountChange::default()
@@ -154,7 +154,7 @@ async fn links_have_a_rate_for_each_address_and_each_sender() {
             .await
             .unwrap();
         assert_eq!(state(world, &carl).await, [None, None]);
-        // Other accounts are no way round.
+        // Other accounts of the customer do not evade the limit.
         for name in ["dora", "emil", "fred"] {
             let child = world.child(&by(&anna), name, 30.0).await;
             world
@@ -166,7 +166,7 @@ async fn links_have_a_rate_for_each_address_and_each_sender() {
         let sent: Vec<_> = to(of(world, "verify").await).collect();
         let expected = ["carl@example.com", "victim@example.com", "dora@example.com"];
         assert_eq!(sent, expected);
-        // Others have a rate of their own, and the address its pause.
+        // Other customers have a rate of their own, but the address keeps its pause.
         let bert = world.child(&ROOT, "bert", 500.0).await;
         world.change(&by(&bert), &bert, victim).await.unwrap();
         assert_eq!(of(world, "verify").await.len(), 3);

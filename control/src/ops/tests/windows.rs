@@ -1,4 +1,4 @@
-//! Laws of windows on lease.
+//! Tests of windows on lease.
 
 use proxyxai_contract::{
     clock::Millis,
@@ -50,10 +50,10 @@ async fn no_window_is_granted_twice_not_even_after_a_restart() {
         world.restart().await.unwrap();
         assert_eq!(lease(world, minute([10, 1, 4])).await, (2, 10));
         assert_eq!(lease(world, minute([10, 1, 4])).await, (0, 10));
-        // A limit that is raised meanwhile has room again, one that is lowered none.
+        // A limit that is raised meanwhile has units left again, a lowered one has none.
         assert_eq!(lease(world, minute([12, 1, 4])).await, (2, 12));
         assert_eq!(lease(world, minute([5, 1, 4])).await, (0, 12));
-        // Another window, model or minute has its own.
+        // Another window, model or minute has units of its own.
         assert_eq!(
             lease(world, ask(LimitWindow::Rph, NOON, [10, 1, 4])).await,
             (4, 4)
@@ -91,11 +91,11 @@ async fn a_data_plane_that_has_not_heard_of_a_lower_limit_is_held_to_it() {
         world.change(&ROOT, &alice, limit(8)).await.unwrap();
         assert_eq!(lease(world, stale([60, 1, 5])).await, (3, 8));
         assert_eq!(lease(world, stale([60, 1, 5])).await, (0, 8));
-        // A lower one than control knows of is the data plane's to keep.
+        // The data plane itself enforces a lower limit than control knows of.
         world.change(&ROOT, &alice, limit(30)).await.unwrap();
         assert_eq!(lease(world, stale([9, 1, 5])).await, (1, 9));
         assert_eq!(lease(world, stale([60, 1, 25])).await, (21, 30));
-        // Control may have been started anew.
+        // Control may have restarted.
         world.restart().await.unwrap();
         assert_eq!(lease(world, stale([60, 1, 25])).await, (0, 30));
     })
@@ -183,7 +183,7 @@ async fn limits_by_model_are_stored_and_removed() {
         assert_eq!(world.view(&alice).await.model_limits.text(), text);
         let bad = world.change(&ROOT, &alice, set("[]")).await;
         assert!(matches!(bad, Err(Error::Invalid(error)) if error.field == "ModelLimits"));
-        // A child begins without its own: it has them through its parent.
+        // A child starts without limits by model of its own: its parent's apply.
         let by_alice = by(&alice);
         world
             .change(
@@ -274,7 +274,7 @@ async fn open_windows_are_told_nearest_to_their_limit_first_to_whoever_is_above(
         );
         let refused = ops::windows::nearest(&world.control, &by(&carla), Some("anna"), all).await;
         assert!(matches!(refused, Err(Error::NotFound { .. })));
-        // The next minute has all of it again.
+        // The next minute has all units again.
         world.clock.advance(60_000);
         assert_eq!(seen(&by(&carla), None, all).await.0, [""; 0]);
     })

@@ -1,5 +1,5 @@
-//! `LiteLLM`'s list: prices for one token, by a name that a vendor's may begin. Tiers and lengths of the prompt are
-//! endings of its fields.
+//! `LiteLLM`'s list: prices for one token, by names that may begin with a vendor. Suffixes of the fields give tiers and
+//! prompt lengths.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ const TOKENS: [(&str, &str); 14] = [
     ("CitationText", "citation_cost_per_token"),
 ];
 
-/// Tiers, as answers tell them and as fields end.
+/// Tiers, as responses name them and as fields end.
 const TIERS: [(&str, &str); 4] = [
     ("flex", "_flex"),
     ("priority", "_priority"),
@@ -46,7 +46,7 @@ const FEES: [(&str, &str); 4] = [
     ("Call", "input_cost_per_request"),
     ("Maps", "google_maps_grounding_cost_per_query"),
     ("CodeSession", "code_interpreter_cost_per_session"),
-    // For one call, whatever its name says.
+    // For one call, whatever the field's name says.
     ("FileSearch", "file_search_cost_per_1k_calls"),
 ];
 
@@ -58,8 +58,7 @@ const SEARCHES: [(&str, &str); 3] = [
 
 pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
     let mut sizes = Vec::new();
-    // The vendor's own price goes before that of others who sell its models, and a plain name
-    // before one with a prefix.
+    // A vendor's own price takes precedence over resellers', and a plain name over one with a prefix.
     let mut entries: Vec<_> = list
         .iter()
         .filter(|(name, _)| *name != "sample_spec")
@@ -96,7 +95,7 @@ pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
     groups
 }
 
-/// Where an entry belongs and what it costs; none when nothing of its price can be told here.
+/// Group and fields of an entry. Returns `None` if its price cannot be expressed here.
 fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<String, Value>)> {
     let mut fields = by_tokens(entry);
     let by_tokens = fields.contains_key("InputText") || fields.contains_key("OutputText");
@@ -132,7 +131,7 @@ fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<Stri
             let query = piece("input_cost_per_query").and_then(number);
             let units = query.map(|query| ("SearchUnit".to_owned(), query));
             fields.extend(units);
-            // Where searches are charged the list has tokens at zero.
+            // For entries with a price per search, the list has tokens at zero.
             fields.retain(|name, price| {
                 !["InputText", "OutputText"].contains(&name.as_str()) || price.as_f64() != Some(0.0)
             });
@@ -153,7 +152,7 @@ fn group_and_fields(mode: &str, entry: &Value) -> Option<(&'static str, Map<Stri
     Some((group, fields))
 }
 
-/// All prices of tokens, with their steps and tiers.
+/// All token prices, with their steps and tiers.
 fn by_tokens(entry: &Value) -> Map<String, Value> {
     let mut scale = ImportedTier {
         fields: prices(entry, "", ""),
@@ -177,7 +176,7 @@ fn by_tokens(entry: &Value) -> Map<String, Value> {
             (name, ImportedTier { fields, steps })
         })
         .collect();
-    // Anthropic's fast mode is a factor of all its prices.
+    // Anthropic's fast mode is a factor of all prices.
     let fast = entry.get("provider_specific_entry");
     if let Some(factor) = fast.and_then(|entry| decimal(entry, "fast")) {
         let times =
@@ -213,7 +212,7 @@ fn prices(entry: &Value, step: &str, tier: &str) -> Fields {
         .collect()
 }
 
-/// `…_above_200k_tokens`, with the ending of a tier.
+/// `…_above_200k_tokens`, with the suffix of a tier.
 fn steps(entry: &Value, tier: &str) -> BTreeMap<u64, Fields> {
     let names = entry.as_object().into_iter().flat_map(Map::keys);
     let lengths = names.filter_map(|name| {
@@ -230,7 +229,7 @@ fn steps(entry: &Value, tier: &str) -> BTreeMap<u64, Fields> {
         .collect()
 }
 
-/// Searches by the size of their context; one price where all cost the same.
+/// Searches by context size; one price if all cost the same.
 fn searches(entry: &Value) -> Map<String, Value> {
     let Some(by_size) = entry.get("search_context_cost_per_query") else {
         return Map::new();
@@ -255,7 +254,7 @@ fn searches(entry: &Value) -> Map<String, Value> {
 }
 
 fn limits(mode: &str, entry: &Value, fields: &mut Map<String, Value>) {
-    // The limit of an embedding model counts for each text, not for the call.
+    // The limit of an embedding model applies to each text, not to the call.
     let for_call = !["embedding", "moderation", "rerank"].contains(&mode);
     let limits = [
         ("MaxInput", "max_input_tokens"),
@@ -271,7 +270,7 @@ fn limits(mode: &str, entry: &Value, fields: &mut Map<String, Value>) {
     }
 }
 
-/// Provider in our words, and the name without the prefix of a vendor that is reached directly.
+/// The provider's name in our table, and the model without the prefix of a vendor that is reached directly.
 fn named<'a>(name: &'a str, entry: &'a Value) -> (&'a str, &'a str) {
     let theirs = provider(entry);
     let vendor = VENDORS.iter().find(|(_, name, _)| *name == theirs);

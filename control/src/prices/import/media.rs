@@ -1,4 +1,4 @@
-//! What `LiteLLM`'s list prices by the piece: pictures, videos, speech and recordings.
+//! Prices of `LiteLLM`'s list by the piece: images, videos, speech and recordings.
 
 use std::str::FromStr as _;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Groups, VENDORS, decimal, number};
 
-/// Carries the price of a pixel until the size is known; no table has it.
+/// Placeholder for the price of a pixel until the size is known; no table has it.
 pub(super) const PER_PIXEL: &str = "per pixel";
 
 pub(super) fn pictures(entry: &Value) -> Option<(&'static str, Map<String, Value>)> {
@@ -54,7 +54,7 @@ fn by_size(entry: &Value, begin: &str, is_size: fn(&str) -> bool) -> Map<String,
         .collect()
 }
 
-/// Speech by its characters, and recordings by their length where they are not by their tokens.
+/// Speech by characters, and recordings by duration unless they are priced by tokens.
 pub(super) fn sound(mode: &str, entry: &Value, fields: &mut Map<String, Value>) -> Option<()> {
     let price = |name: &str| decimal(entry, name).filter(|price| !price.is_zero());
     let characters = price("input_cost_per_character");
@@ -66,7 +66,7 @@ pub(super) fn sound(mode: &str, entry: &Value, fields: &mut Map<String, Value>) 
     );
     if mode == "audio_transcription" {
         let hour = price("input_cost_per_second").and_then(|price| price.checked_mul(3600.into()));
-        // A price of an hour or a minute, which the list has divided and rounded.
+        // A price per hour or minute, which the list has divided and rounded.
         let hour = hour.map(|hour| hour.round_dp(3));
         fields.extend(
             hour.and_then(number)
@@ -79,7 +79,7 @@ pub(super) fn sound(mode: &str, entry: &Value, fields: &mut Map<String, Value>) 
         .then_some(())
 }
 
-/// `1024-x-1792/dall-e-3` and `hd/1024-x-1792/dall-e-3`: size with its quality, and model.
+/// `1024-x-1792/dall-e-3` and `hd/1024-x-1792/dall-e-3`: size with quality, and model.
 pub(super) fn sized(name: &str) -> Option<(String, &str)> {
     let (before, model) = name.rsplit_once('/')?;
     let (quality, size) = before.rsplit_once('/').unwrap_or(("", before));

@@ -22,7 +22,7 @@ const PRICES: [(&str, &str); 7] = [
 pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
     let ours = |theirs: &str| VENDORS.iter().find(|(.., name)| *name == theirs);
     let mut providers: Vec<_> = list.iter().collect();
-    // A vendor's own price goes before that of others who sell its models.
+    // A vendor's own price takes precedence over resellers'.
     providers.sort_by_key(|(name, _)| {
         let place = VENDORS.iter().position(|(.., theirs)| theirs == name);
         place.unwrap_or(VENDORS.len())
@@ -36,7 +36,7 @@ pub(super) fn read(list: &Map<String, Value>, mut groups: Groups) -> Groups {
                 groups.skip("without a price");
                 continue;
             };
-            // Others sell models of vendors under the vendors' names.
+            // Resellers list models under the vendors' names.
             match ours(theirs) {
                 Some((ours, ..)) => groups.add(CHAT, name, ours, fields),
                 None => groups.add(CHAT, &format!("{theirs}/{name}"), theirs, fields),
@@ -73,7 +73,7 @@ fn entry(model: &Value) -> Option<Map<String, Value>> {
     {
         return None;
     }
-    // Both at zero is how the list writes that a plan covers the model, or that nobody knows.
+    // Both at zero means that a plan covers the model, or that the price is unknown.
     if scale.fields.values().all(rust_decimal::Decimal::is_zero) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What becomes of an entry of a public list.
+//! How entries of public lists are converted.
 
 use serde_json::{Value, json};
 
@@ -116,7 +116,7 @@ fn what_is_no_list_is_refused() {
     }
 }
 
-/// Fields of an entry, wherever it stands.
+/// Fields of an entry, in any group.
 fn entry(imported: &Imported, group: &str, model: &str) -> Value {
     let found = &imported.table[group][model];
     assert!(
@@ -151,7 +151,7 @@ fn a_tier_that_halves_all_is_a_factor_and_any_other_is_told_price_by_price() {
     let expected = json!({"InputText": 2, "OutputText": 8, "CachedText": 0.2,
         "Above": {"200000": {"InputText": 4, "OutputText": 10}},
         "Tiers": {"flex": {"Tokens": 0.5},
-            // What is cached costs there what it does elsewhere: the list does not tell.
+            // Cached tokens cost there what they cost elsewhere: the list has no price for them.
             "batch": {"InputText": 1, "OutputText": 4,
                 "Above": {"200000": {"InputText": 4, "OutputText": 10, "CachedText": 0.2}}}}});
     assert_eq!(read, expected);

@@ -1,4 +1,4 @@
-//! Prices of tokens by step and tier, as our tables write them.
+//! Token prices by step and tier, in the form of our tables.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::number;
 
-/// Prices by field, in dollars for a million.
+/// Prices by field, in dollars per million.
 pub(super) type Fields = BTreeMap<&'static str, Decimal>;
 
-/// Prices of all prompts, and of those above so many tokens. A step names what differs.
+/// Prices for all prompts, and for those above a number of tokens. A step names only what differs.
 #[derive(Default)]
 pub(super) struct ImportedTier {
     pub(super) fields: Fields,
     pub(super) steps: BTreeMap<u64, Fields>,
 }
 
-// === impl Scale ===
+// === impl ImportedTier ===
 
 impl ImportedTier {
-    /// Takes out what only repeats what counts anyway, and what lies over nothing.
+    /// Removes fields that repeat the default or modify nothing.
     pub(super) fn tidy(&mut self) {
         let text = |fields: &Fields, name| fields.get(name).copied();
         for (kind, same) in [
@@ -35,7 +35,7 @@ impl ImportedTier {
                 self.fields.remove(kind);
             }
         }
-        // Lists write a zero where a vendor charges writes as it does reads.
+        // Lists write zero if a vendor charges writes like reads.
         if text(&self.fields, "CacheWrite").is_some_and(|price| price.is_zero()) {
             self.fields.remove("CacheWrite");
         }
@@ -63,8 +63,8 @@ impl ImportedTier {
         written
     }
 
-    /// A tier as a factor, where all that the list has of it fits one and nothing is left without; else price by
-    /// price. What the list does not have of it costs what it does elsewhere.
+    /// A tier as a factor, if all of the list's prices for it fit one and none is missing; else price by price. Missing
+    /// prices are those outside the tier.
     fn tier(&self, tier: &Self) -> Option<Value> {
         let known = |name: &&'static str| self.fields.contains_key(*name);
         let fields: Fields = tier
@@ -104,11 +104,11 @@ impl ImportedTier {
         let factor = factor.round_dp(4);
         let fits = |base: Option<&Decimal>, price: Option<&Decimal>| {
             let product = base.and_then(|base| base.checked_mul(factor));
-            // Lists round.
+            // Lists round their prices.
             let near = Decimal::new(1, 7);
             matches!((product, price), (Some(product), Some(price)) if (product - price).abs() <= near)
         };
-        // Writes for an hour go with those for minutes.
+        // Writes kept for an hour go with those kept for minutes.
         let needed = |name: &&'static str| {
             *name != "CacheWriteHour" || !tier.fields.contains_key("CacheWrite")
         };

@@ -1,4 +1,4 @@
-//! What was used, what it cost and what it earned; and the same as files.
+//! Reports on use, cost and earnings, as JSON and as files.
 
 use super::super::{
     bill, calls, earnings, exports, ledger,
@@ -7,14 +7,14 @@ use super::super::{
     records, refusals, spend, windows,
 };
 
-/// Days of a file.
+/// The days of a file.
 const SPAN: [QueryParam; 2] = [START, END];
 
 pub(super) fn reports() -> Api {
     records().merge(sums())
 }
 
-/// One by one.
+/// Single records.
 fn records() -> Api {
     Api::new()
         .about("Records")
@@ -57,7 +57,7 @@ fn records() -> Api {
         )
 }
 
-/// Added up.
+/// Totals.
 fn sums() -> Api {
     let whose = || [USER, U];
     Api::new()

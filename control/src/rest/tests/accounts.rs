@@ -115,7 +115,7 @@ async fn who_may_change_what_is_kept() {
     put("/x-users/berta", json!({ "Factor": 0.5 }))
         .await
         .refused(403, "permission_error", "forbidden");
-    // Whoever sends back what was shown changes nothing.
+    // Sending back what was shown changes nothing.
     let same = put("/x-users/berta", json!({ "Factor": 1, "Role": 7 })).await;
     assert_eq!(same.status, 200, "{}", same.body);
     for (body, field) in [
@@ -129,7 +129,7 @@ async fn who_may_change_what_is_kept() {
     ] {
         put("/x-users/berta", body).await.names(field);
     }
-    // Old pages send what the user typed as the name.
+    // Old pages send the text that the user typed as the name.
     for identifier in ["3", "berta", "berta%40example.com", ".1.2.3."] {
         let name = identifier.replace("%40", "@");
         let changed = put(
@@ -255,7 +255,7 @@ async fn a_childs_parent_gets_its_share_when_another_ancestor_gives() {
     assert_eq!(balance("berta").await, 180);
     rig.done("PUT", "/x-config", json!({ "COMMISSION_PERCENT": 5 }))
         .await;
-    // 40 of Carla's are 10 of Anna's, and 5 % of that is 1 of Berta's.
+    // 40 in Carla's units are 10 in Anna's; 5 % of that is 1 in Berta's.
     assert_eq!(grant(&anna, 40).await.body["Parent"]["Balance"], 879.5);
     assert_eq!(
         (balance("berta").await, balance("carla").await),
@@ -263,13 +263,13 @@ async fn a_childs_parent_gets_its_share_when_another_ancestor_gives() {
     );
     let cards = rig.get("/x-info?user=berta").await.body["CreditBalance"].clone();
     assert_eq!(cards[1]["reference"], "Commission");
-    // A parent pays itself nothing; a deduction takes no share back; root mints.
+    // A parent pays itself no commission, a deduction takes none back, and root creates credit.
     assert_eq!(grant(&berta, 4).await.body["Parent"]["Balance"], 179);
     grant(&anna, -4).await;
     assert_eq!(balance("berta").await, 179);
     grant(&rig.root, 40).await;
     assert_eq!(balance("berta").await, 180);
-    // Nothing moves when the share cannot be paid.
+    // Nothing moves if the commission cannot be paid.
     let carla = balance("carla").await;
     let refused = grant(&anna, 3_520).await;
     refused.refused(402, "insufficient_quota", "insufficient_quota");

@@ -186,7 +186,7 @@ async fn the_own_bill_has_numbers_wherever_pages_compute() {
         (&empty["total_credit_used"], &empty["usage_summary"]),
         (&json!(0), &json!({}))
     );
-    // Days without use are there, so that a line drawn through them is true.
+    // Days without use are included, so that charts are correct.
     let days = empty["daily_costs"].as_array().unwrap();
     assert_eq!(days.len(), 30);
     assert_eq!(
@@ -210,7 +210,7 @@ async fn clients_of_openais_billing_see_what_is_left() {
         };
         let usage = ask("usage?start_date=2025-03-09&end_date=2025-03-31").await;
         golden("billing.usage", &usage);
-        // Days without use are there too.
+        // Days without use are included here too.
         assert_eq!(usage["daily_costs"].as_array().unwrap().len(), 23);
         assert_eq!(usage["total_usage"], 175, "in cents");
         assert_eq!(
@@ -219,7 +219,7 @@ async fn clients_of_openais_billing_see_what_is_left() {
         );
         let subscription = ask("subscription").await;
         golden("billing.subscription", &subscription);
-        // 100 of credit, 20 of it given on, no fee: 80 may be spent or was.
+        // 100 of credit, of which 20 was given to an account below, no fee: 80 is spent or left.
         assert_eq!(subscription["hard_limit_usd"], 80);
         assert_eq!(subscription["hard_limit"], 8000);
         let grants = ask("credit_grants").await;

@@ -59,7 +59,7 @@ async fn a_page_has_rows_and_where_to_go_on() {
     for hidden in ["KeyName", "Expense", "Margin"] {
         assert!(row.get(hidden).is_none(), "{hidden}");
     }
-    // A row is one of the older list, and more.
+    // A row has all fields of the older list, and more.
     let older = rig.ask("GET", "/x-usage", &alice, "").await;
     for (name, value) in older.body[0].as_object().unwrap() {
         assert_eq!(row[name], *value, "{name}");

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{RestHarness, SECRET, START, golden};
 use crate::ops;
 
-/// A model of an explained route in a line.
+/// One line that summarizes a model of an explained route.
 fn summary(stage: &serde_json::Value) -> String {
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let key = |key: &serde_json::Value| format!("{}:{}", key["ID"], text(&key["State"]));
@@ -230,7 +230,7 @@ async fn x_conf_counts_for_every_descendant_and_x_config_does_not() {
         (&shown["ModelMapper"], &shown["Resources"]),
         (&json!("x=z"), &json!("/v1/messages"))
     );
-    // An access list is an account's own affair.
+    // An access list belongs to an account alone.
     assert_eq!(
         rig.get("/x-info?user=berta").await.body["AllowModels"],
         "gpt-4o"

@@ -9,7 +9,7 @@ use crate::{domain::setting, ops};
 async fn settings_are_shown_stored_and_dropped_under_their_own_names() {
     let rig = RestHarness::start("xconfig").await;
     let shown = rig.get("/x-config").await.body;
-    // Every setting is there, as text.
+    // Every setting is present, as text.
     let mut names: Vec<_> = setting::ALL.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
     let configs = shown["configs"].as_object().unwrap();
@@ -57,7 +57,7 @@ async fn a_secret_is_sealed_where_it_is_kept_and_never_shown() {
     let set = json!({ "EMAIL_PASS": "correct horse battery" });
     let updated = rig.done("PUT", "/x-config", set).await;
     assert_eq!(updated["updated"]["EMAIL_PASS"], "***");
-    // A page that sends back what it was shown changes nothing.
+    // Sending back what was shown changes nothing.
     rig.done(
         "PUT",
         "/x-config",

@@ -1,5 +1,5 @@
 //! The REST front through its router, over a real control plane on SQLite. Shapes are compared with
-//! `tests/golden/*.json`, which hold the keys of an answer and the JSON types of its values.
+//! `tests/golden/*.json`, which hold the keys of a response and the JSON types of its values.
 
 mod accounts;
 mod bills;
@@ -79,7 +79,7 @@ impl RestHarness {
             .method(method)
             .uri(path)
             .header("authorization", format!("Bearer {key}"))
-            // What `curl -d` sends.
+            // The content type that `curl -d` sends.
             .header("content-type", "application/x-www-form-urlencoded");
         let request = request.body(Body::from(body.to_owned())).unwrap();
         self.send(request).await
@@ -89,14 +89,14 @@ impl RestHarness {
         self.ask("GET", path, &self.root, "").await
     }
 
-    /// A request of root's that must succeed.
+    /// A request by root that must succeed.
     async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let answer = self.ask(method, path, &self.root, &body.to_string()).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.body);
         answer.body
     }
 
-    /// A child of the account that `key` belongs to; its client key.
+    /// Creates a child of the account of `key` and returns its client key.
     async fn child(&self, key: &str, name: &str, credit: u64) -> String {
         let email = format!("{name}@example.com");
         let body = json!({ "Name": name, "Email": email, "CreditGranted": credit });
@@ -120,7 +120,7 @@ impl TestResponse {
         self.headers[name].to_str().unwrap()
     }
 
-    /// The documented error shape, with this status and code.
+    /// Asserts the documented error shape, with this status and code.
     fn refused(&self, status: u16, kind: &str, code: &str) {
         let error = &self.body["error"];
         let shape = if error["param"].is_null() {
@@ -137,7 +137,7 @@ impl TestResponse {
         assert_eq!(error["message"], self.body["message"]);
     }
 
-    /// Refused as a bad request that names this field.
+    /// Asserts that a bad request names this field.
     fn names(&self, field: &str) {
         self.refused(400, "invalid_request_error", "invalid_request");
         let message = self.body["message"].as_str().unwrap();

@@ -40,7 +40,7 @@ async fn prices_are_shown_compared_and_loaded() {
     assert_eq!(shown["Version"], first["Version"]);
     assert_eq!(shown["Table"], table(1.5));
     assert_eq!(shown["Versions"][0]["Note"], "for tests");
-    // Comparing has changed nothing, and what was made of older prices is not loaded.
+    // Comparing has changed nothing, and a table made from older prices is not loaded.
     let over = json!({ "Table": table(3.0), "OverVersion": "another" });
     let late = rig
         .ask("POST", "/x-prices", &rig.root, &over.to_string())
@@ -104,7 +104,7 @@ async fn what_is_wrong_about_prices_is_named() {
     ] {
         rig.ask(method, path, &rig.root, body).await.names(field);
         let refused = rig.ask(method, path, &anna, body).await;
-        // A name is looked at before rights where nothing large is read.
+        // Where no large body is read, the name is checked before the rights.
         assert!(
             refused.status == 403 || path.starts_with("/x-books"),
             "{path}"
@@ -144,7 +144,7 @@ async fn a_list_is_laid_over_the_prices_and_nothing_is_loaded() {
     };
     assert_eq!(change("InputText"), Some(json!(9)));
     assert_eq!(imported["Table"]["ChatPricing"]["gpt-4o"]["InputText"], 9);
-    // It is more than twice the price of before.
+    // It is more than twice the previous price.
     let mut objections = imported["Objections"].as_array().unwrap().iter();
     assert!(objections.any(|it| it.as_str().unwrap().starts_with("gpt-4o InputText")));
     assert_eq!(imported["Read"], 1);
@@ -155,7 +155,7 @@ async fn a_list_is_laid_over_the_prices_and_nothing_is_loaded() {
     let nobody = json!({ "Table": list, "Providers": ["nobody"] }).to_string();
     let nobody = rig.ask("POST", "/x-prices/import", &rig.root, &nobody);
     nobody.await.names("Providers");
-    // What came of it is loaded as any table.
+    // The result loads like any table.
     let load = json!({
         "Table": imported["Table"], "OverVersion": imported["OverVersion"], "Force": true,
     });
@@ -179,7 +179,7 @@ async fn models_without_a_price_are_told_until_their_days_are_over_and_calls_are
         record
     };
     let mut records: Vec<_> = (1..=3).map(record).collect();
-    // It has not been answered, and this one has a price.
+    // This call was not answered, and this one has a price.
     records[1].status = 502;
     records.push(testing::call(4, account, 0.5));
     let node = NodeName::new("n1").unwrap();
@@ -196,7 +196,7 @@ async fn models_without_a_price_are_told_until_their_days_are_over_and_calls_are
     let now = rig.get("/x-prices/unpriced?days=31").await.body;
     assert_eq!(now[0]["HasPrice"], true);
 
-    // Nothing is posted unless that is said.
+    // Nothing is posted unless the request asks for it.
     let from = json!({ "Start": "2025-03-10" });
     let dry = rig.done("POST", "/x-prices/rerate", from).await;
     golden("x-prices.rerate", &dry);

@@ -94,7 +94,7 @@ async fn the_ledger_is_paged_and_filtered_for_everybody() {
 async fn a_probe_answers_what_came_of_it() {
     let rig = RestHarness::start("probe").await;
     let anna = rig.child(&rig.root, "anna", 100).await;
-    // Nobody listens there.
+    // No server listens there.
     let key = json!({ "SecretKey": SECRET, "Provider": "http://127.0.0.1:9" });
     let added = rig.done("POST", "/x-keys", key).await;
     let path = format!("/x-keys/{}/probe", added["Key"]["ID"]);

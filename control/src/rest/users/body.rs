@@ -238,7 +238,7 @@ fn limits(body: &UpdateAccount) -> RateLimitsChange {
     }
 }
 
-/// An edit of an access list, or its older spelling where removal had a field of its own.
+/// An edit of an access list, or the older field for removals.
 fn edit(
     added: Option<Text>,
     denied: Option<Text>,

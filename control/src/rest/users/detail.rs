@@ -1,4 +1,4 @@
-//! Answer of `/x-info`: a row of a listing and everything else there is to know of the account.
+//! The response of `/x-info`: a row of the listing and all other details of the account.
 
 use std::num::NonZeroU32;
 
@@ -109,7 +109,7 @@ pub(super) fn detail(
         public_key: account.public_key,
         dna: account.dna,
         parent_id: account.parent.map_or(0, AccountId::get),
-        // There is one tenant, and root is its head.
+        // There is one tenant, and root owns it.
         owner_id: AccountId::ROOT.get(),
         alias: account.alias,
         billing_email: account.billing_email,

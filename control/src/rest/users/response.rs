@@ -1,4 +1,4 @@
-//! Answers of `/x-users` and `/x-dna`, key for key as the pages know them.
+//! Responses of `/x-users` and `/x-dna`, with the keys that the pages expect.
 
 use proxyxai_contract::{client_key::ClientKey, clock::Zone, money::Money};
 use serde::Serialize;
@@ -206,7 +206,7 @@ pub(super) fn created(
     }
 }
 
-/// `moved` is the credit of this very change, 0 when it moved none.
+/// The response to an update. `moved` is the credit that this change moved, or 0.
 pub(super) fn updated(changed: &AccountChangeResult, moved: Money, zone: &Zone) -> AccountChanged {
     let (account, operator) = (&changed.account, &changed.operator);
     AccountChanged {
@@ -280,12 +280,12 @@ fn updates(account: &Account, granted: Money, zone: &Zone) -> AccountUpdates {
     }
 }
 
-/// What may be done to an account or a key.
+/// The schema of actions on an account or a key.
 pub(in crate::rest) fn actions() -> Schema {
     words(["add", "update", "delete"])
 }
 
-/// Pages compute with it, so "no limit" is the number 0.
+/// Pages compute with it, so "no limit" is sent as 0.
 pub(super) fn limit(limit: Option<Money>) -> Dollars {
     Dollars(limit.unwrap_or(Money::ZERO))
 }

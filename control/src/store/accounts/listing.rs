@@ -1,4 +1,4 @@
-//! Pages of accounts: which of them, and in which order.
+//! Pages of accounts: filters and order.
 
 use proxyxai_contract::{clock::Millis, id::AccountId};
 use sea_orm::{
@@ -21,17 +21,17 @@ use crate::{
 /// Which accounts to list.
 #[derive(Debug)]
 pub(crate) struct AccountQuery<'a> {
-    /// Direct children of this one only.
+    /// Only direct children of this account.
     pub(crate) parent: Option<AccountId>,
-    /// All below this one.
+    /// Only accounts below this DNA.
     pub(crate) below: &'a str,
-    /// Itself too.
+    /// Includes the account with this DNA itself.
     pub(crate) with_top: bool,
-    /// Only those whose name or address begins like this in any case, and the one with this id.
+    /// Only accounts whose name or address begins with this, ignoring case, and the one with this id.
     pub(crate) search: Option<&'a str>,
-    /// Only these.
+    /// Only accounts with these labels.
     pub(crate) labels: AccountLabels,
-    /// Which comes first.
+    /// The sort order.
     pub(crate) order: SortOrder,
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn list(
     } else {
         sea_orm::Order::Desc
     };
-    // Of those that are alike the latest first, so that pages fit each other.
+    // Ties are broken by id, latest first, so that pages do not overlap.
     let query = query
         .order_by(by, direction)
         .order_by(account::Column::Id, sea_orm::Order::Desc)
@@ -80,8 +80,8 @@ pub(crate) async fn list(
     Ok(Listing { rows, total })
 }
 
-/// Joins what accounts have on cards that have not ended. All cards are added up at once: a look for those of each account
-/// takes three times as long.
+/// Joins the credit on cards that have not expired. Adding up all cards at once takes a third of the time of a look-up
+/// for each account.
 fn with_credit(query: &mut Select<account::Entity>, now: Millis) {
     let credit = Query::select()
         .column(credit_card::Column::AccountId)
@@ -94,15 +94,15 @@ fn with_credit(query: &mut Select<account::Entity>, now: Millis) {
     QuerySelect::query(query).join_subquery(JoinType::LeftJoin, credit, "credit", its);
 }
 
-/// Accounts whose name or address begins with a text in any case, and the one with this id. As ranges of what the
-/// indexes have, which need no statistics and know no wildcards.
+/// Accounts whose name or address begins with a text, ignoring case, and the one with this id. Index ranges need no
+/// statistics and have no wildcards to escape.
 fn found_by(db: &impl Db, search: &str) -> Condition {
     let (bytes, [first, second]) = if is_server(db) {
         (" COLLATE \"C\"", ["$1", "$2"])
     } else {
         ("", ["?"; 2])
     };
-    // No character comes after it.
+    // The greatest character, so the end of the range.
     let end = format!("{search}\u{10ffff}");
     let begins = |column: &str| {
         let sql = format!(

@@ -1,4 +1,5 @@
-//! Sums of earnings, of all below an account by day and of each account by span, are those of single days.
+//! Checks that sums of earnings, of all below an account by day and of each account by span, equal those of single
+//! days.
 
 use sea_orm::QueryResult;
 
@@ -20,7 +21,7 @@ pub(super) async fn earned(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     spans(tx).await
 }
 
-/// Of all below an account.
+/// Sums of all accounts below one.
 async fn below(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let rest = "day, key_id, provider, model, level, requests, cost, expense";
     let kept = format!("SELECT account_id, {rest} FROM earning_below");
@@ -44,7 +45,7 @@ async fn below(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     }))
 }
 
-/// Of each account.
+/// Sums of each account by span.
 async fn spans(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     let days = format!(
         "SELECT * FROM (WITH third AS (SELECT account_id, {THIRD} AS span, CAST(SUM(cost) AS BIGINT) AS charged, \
@@ -67,7 +68,7 @@ async fn spans(tx: &Tx) -> Result<Option<LedgerDifference>, Error> {
     }))
 }
 
-/// The first key of which two lists do not say the same.
+/// The first key for which two lists differ.
 fn unequal(keys: &str, columns: &[&str], [found, expected]: [&str; 2]) -> String {
     let each = |form: &dyn Fn(&str) -> String, by: &str| {
         let all: Vec<_> = columns.iter().map(|name| form(name)).collect();
@@ -96,7 +97,7 @@ fn unequal(keys: &str, columns: &[&str], [found, expected]: [&str; 2]) -> String
     )
 }
 
-/// Names the column in which a row differs.
+/// Finds the column in which a row differs.
 fn differing(row: &QueryResult, columns: &[&str], place: &str) -> Result<LedgerDifference, Error> {
     for name in columns {
         let [found, expected] = ["found", "expected"].map(|side| {

@@ -1,4 +1,4 @@
-//! What was posted since a mark.
+//! Calls posted since a watermark.
 
 use proxyxai_contract::clock::Millis;
 use sea_orm::{ConnectionTrait as _, Value};
@@ -11,31 +11,31 @@ use crate::{
     store::{Db, among, number, signed, statement},
 };
 
-/// Records that are looked at for one answer. Tests have few.
+/// At most this many records are scanned for one response. Tests have few.
 const LOOKED_MAX: i64 = if cfg!(test) { 20 } else { 20_000 };
 
-/// What is new.
+/// What was posted since a watermark.
 #[derive(Debug)]
 pub(crate) struct NewerCalls {
-    /// Spool by spool.
+    /// Sorted by spool.
     pub(crate) rows: Vec<PostedUsage>,
-    /// What was posted up to the end of this.
+    /// The watermark at which these rows end.
     pub(crate) mark: PostedWatermark,
-    /// Whether there is more already.
+    /// Whether more is posted already.
     pub(crate) more: bool,
 }
 
-/// A spool with records since the mark.
+/// A spool with records since the watermark.
 struct SpoolBacklog {
     id: i64,
     node: String,
     epoch: i64,
-    /// The last sequence that the mark has, and the last one there is.
+    /// The last sequence within the watermark, and the last one posted.
     from: i64,
     through: i64,
 }
 
-/// At most so many records that a mark does not have.
+/// Records posted since a watermark, up to a limit.
 pub(crate) async fn newer(
     db: &impl Db,
     search: &CallQuery,
@@ -48,7 +48,7 @@ pub(crate) async fn newer(
     let mut left = behind.len();
     let rest = search.rest(None);
     for spool in behind {
-        // Each in its turn has an even part of what is left, or a busy one would always be before the others.
+        // Each spool gets an even part of what is left, so that a busy one does not starve the others.
         let share = looks
             .div_euclid(i64::try_from(left).unwrap_or(i64::MAX))
             .max(1);
@@ -82,7 +82,7 @@ pub(crate) async fn newer(
     })
 }
 
-/// The spools that belong into a mark of now and have nothing new, and those that have.
+/// The spools of a current watermark without new records, and those with some.
 async fn spools(
     db: &impl Db,
     mark: &PostedWatermark,
@@ -120,7 +120,7 @@ async fn spools(
     Ok((done, behind))
 }
 
-/// The last sequence of a spool that was posted up to a moment, going back from its end.
+/// The last sequence of a spool that was posted by a moment, searched from the spool's end.
 async fn before(db: &impl Db, (node, epoch): (&str, i64), at: Millis) -> Result<i64, Error> {
     let sql = "SELECT sequence FROM usage_record WHERE node = ? AND epoch = ? AND posted_at <= ? \
          ORDER BY sequence DESC LIMIT 1";

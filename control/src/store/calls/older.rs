@@ -1,8 +1,8 @@
-//! Pages of a list, along the way that gets furthest with the same effort.
+//! Pages of a list, along the scan path that reaches furthest back for the same effort.
 //!
-//! A page is never the end of a search through everything: after a number of looks it is answered as it is, with the place
-//! to go on from. Which way is good is not left to statistics: the one whose next entries reach back furthest in time has
-//! the fewest of them.
+//! After a number of index entries a page is returned even if it is not full, with the position to continue from.
+//!
+//! The path does not depend on statistics: the one whose next entries reach back furthest has the fewest of them.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,7 @@ use crate::{
     store::{Db, among, number, signed, statement, usage::seen::SPAN_MS},
 };
 
-/// Entries of an index that are looked at first, and at most before a page is answered as it is. Tests
-/// have few.
+/// How many index entries are scanned first, and at most for one page. Tests have few.
 const LOOK_FIRST: u64 = if cfg!(test) { 4 } else { 500 };
 const LOOKED_MAX: u64 = if cfg!(test) { 20 } else { 20_000 };
 
@@ -25,11 +24,11 @@ const LOOKED_MAX: u64 = if cfg!(test) { 20 } else { 20_000 };
 #[derive(Debug)]
 pub(crate) struct OlderCalls {
     pub(crate) rows: Vec<PostedUsage>,
-    /// Where to go on; none at the end.
+    /// Where the next page begins. `None` at the end.
     pub(crate) next: Option<CallPosition>,
 }
 
-/// At most so many records before a place, of those that a mark has; none means that all have been posted before it.
+/// At most `size` records before a position, within a watermark. Without one, every record before the position counts.
 pub(crate) async fn older(
     db: &impl Db,
     search: &CallQuery,
@@ -57,7 +56,7 @@ pub(crate) async fn older(
         } else {
             floor(db, (search, way), &place, look).await?
         };
-        // One more tells whether there is a next page.
+        // One row more shows whether there is a next page.
         let most = size.saturating_sub(rows.len()).saturating_add(1);
         let lowest = (search.start.map(|start| start.0)).max(floor);
         let found = window(db, (way, &rest), (&place, lowest), most).await?;
@@ -96,7 +95,7 @@ pub(crate) async fn older(
     }
 }
 
-/// The way whose next entries reach back furthest.
+/// The scan path whose next entries reach back furthest.
 async fn best<'a>(
     db: &impl Db,
     search: &'a CallQuery,
@@ -111,7 +110,7 @@ async fn best<'a>(
     }
     for way in &search.ways {
         let floor = floor(db, (search, way), place, LOOK_FIRST).await?;
-        // No floor is that of a way which ends before.
+        // A path without a floor has fewer entries than were asked for.
         if best.is_none_or(|(least, _)| floor < least) {
             best = Some((floor, way));
         }
@@ -122,7 +121,7 @@ async fn best<'a>(
     Ok(best.map_or(everything, |(_, way)| way))
 }
 
-/// The moment of the entry that is so many entries before a place; none when there are not so many.
+/// The moment of the entry that is `entries` entries before a position. Returns `None` if there are fewer.
 async fn floor(
     db: &impl Db,
     (search, way): (&CallQuery, &ScanPath),
@@ -149,7 +148,7 @@ async fn floor(
     row.map(|row| number(&row, "start_at")).transpose()
 }
 
-/// The first records before a place and not before a moment that meet the rest of the conditions.
+/// The first records between a position and a moment that meet the remaining conditions.
 async fn window(
     db: &impl Db,
     (way, rest): (&ScanPath, &SqlClause),
@@ -181,7 +180,7 @@ async fn window(
     records(db, &sql, together.values).await
 }
 
-/// The queries for all lanes of a way as one.
+/// The queries for all lanes of a scan path, as one query.
 fn together(way: &ScanPath, lane: impl Fn(&SqlClause) -> SqlClause) -> SqlClause {
     let lanes: Vec<SqlClause> = way.lanes.iter().map(lane).collect();
     let texts: Vec<&str> = lanes.iter().map(|lane| lane.sql.as_str()).collect();
@@ -191,7 +190,8 @@ fn together(way: &ScanPath, lane: impl Fn(&SqlClause) -> SqlClause) -> SqlClause
     }
 }
 
-/// The place before which some accounts have a call, and what it took to ask them; none when they have none.
+/// The position before which some of the accounts have a call, and what finding it cost in index entries. Returns
+/// `None` if they have no call.
 async fn past_accounts(
     db: &impl Db,
     search: &CallQuery,
@@ -208,12 +208,12 @@ async fn past_accounts(
          WHERE r.account_id = a.id AND r.start_at <= ?) AS latest FROM account a WHERE a.dna LIKE ?) AS accounts";
     let values = [Value::from(place.latest()), format!("{dna}%").into()];
     let latest = at_most(db, statement(db, sql, values)).await?;
-    // Each is a descent into an index, which takes as long as some entries in a row.
+    // Each account costs an index descent, which takes as long as a few entries in a row.
     let cost = accounts.saturating_mul(2);
     Ok(latest.map(|latest| (CallPosition::below(latest.saturating_add(1)), cost)))
 }
 
-/// The place before which a span has each of what is asked for; none when there is no such span.
+/// The position before which one span has each of the values searched for. Returns `None` if there is no such span.
 async fn past_spans(
     db: &impl Db,
     search: &CallQuery,
@@ -244,7 +244,7 @@ async fn past_spans(
                 Some(_) => {}
             }
         }
-        // What one passed over may be before all of another's.
+        // Skipping by one hint may reach past a span of another, so repeat until none skips.
         if place == before {
             return Ok(Some(place));
         }
@@ -266,7 +266,7 @@ fn place_of(row: &PostedUsage) -> CallPosition {
     }
 }
 
-/// What a mark has, by the names of its spools.
+/// The watermark's sequences by node and epoch.
 struct PostedSpools<'a> {
     mark: &'a PostedWatermark,
     spools: BTreeMap<(String, i64), i64>,

@@ -1,4 +1,4 @@
-//! libpq's `name=value` form of naming a server.
+//! libpq's `name=value` form of a server's address.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::DatabaseProblem;
 
 const NO_WORD: DatabaseProblem = "has a word that is not name=value";
 
-/// libpq's key=value form as a URL.
+/// Converts libpq's `name=value` form to a URL.
 pub(super) fn url_of(dsn: &str) -> Result<Secret, DatabaseProblem> {
     let mut fields = fields_of(dsn)?;
     let mut take = |name: &str| fields.remove(name).filter(|value| !value.is_empty());
@@ -21,8 +21,8 @@ pub(super) fn url_of(dsn: &str) -> Result<Secret, DatabaseProblem> {
         .map(|word| format!(":{}", percent_encoded(&word)))
         .unwrap_or_default();
     let name = take("dbname").unwrap_or_else(|| user.clone());
-    // What the driver does not know (TimeZone, connect_timeout of other drivers) is left out: it
-    // would refuse the whole URL.
+    // Options that the driver does not know (TimeZone, connect_timeout of other drivers) are dropped: it would refuse
+    // the whole URL.
     let known = ["sslmode", "sslrootcert", "application_name", "options"];
     let options: Vec<_> = known
         .iter()

@@ -1,4 +1,4 @@
-//! An account; deleted ones stay for the ledger. Never leaves `store`.
+//! An account. Deleted ones stay for the ledger. Never leaves `store`.
 
 #![expect(
     clippy::struct_field_names,
@@ -77,7 +77,7 @@ pub struct Model {
     pub revision: i64,
     #[sea_orm(column_type = "Text")]
     pub model_limits: String,
-    /// 0 for none of its own.
+    /// 0 if the account has no limit of its own.
     pub calls_max: i64,
     pub heir: Option<i64>,
     pub fee_due: i64,

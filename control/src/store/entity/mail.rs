@@ -25,7 +25,7 @@ pub struct Model {
     pub state: String,
     #[sea_orm(column_type = "Text")]
     pub last_error: String,
-    /// Of whose doing it is; none of the system's own and root's.
+    /// The account that caused it. `None` if the system or root did.
     pub sender_id: Option<i64>,
 }
 

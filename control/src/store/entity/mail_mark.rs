@@ -1,4 +1,4 @@
-//! That somebody was told of something. Never leaves `store`.
+//! That a subject was notified of something. Never leaves `store`.
 
 use sea_orm::entity::prelude::*;
 

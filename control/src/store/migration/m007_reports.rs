@@ -38,7 +38,7 @@ CREATE INDEX account_children ON account (parent_id, id) WHERE deleted_at IS NUL
 {WRITTEN_ONCE}
 ";
 
-/// Nobody changes what is in the ledger, whoever asks; `PostgreSQL`'s spelling.
+/// Forbids every change of the ledger, also by SQL from outside; `PostgreSQL`'s syntax.
 pub(super) const WRITTEN_ONCE_POSTGRES: &str = "\
 CREATE FUNCTION ledger_is_written_once() RETURNS trigger LANGUAGE plpgsql
     AS 'BEGIN RAISE EXCEPTION ''the ledger is written once''; END';
@@ -47,7 +47,7 @@ CREATE TRIGGER posting_is_written_once BEFORE UPDATE OR DELETE OR TRUNCATE ON po
 CREATE TRIGGER entry_is_written_once BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entry
     EXECUTE FUNCTION ledger_is_written_once()";
 
-/// SQLite's spelling, which has a trigger for each kind of statement.
+/// SQLite's syntax, with a trigger for each kind of statement.
 pub(super) const WRITTEN_ONCE_SQLITE: &str = "\
 CREATE TRIGGER posting_is_not_changed BEFORE UPDATE ON posting
     BEGIN SELECT RAISE(ABORT, 'the ledger is written once'); END;

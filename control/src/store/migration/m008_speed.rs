@@ -1,5 +1,5 @@
-//! Totals of everybody, so that root's bill does not read each account's. Every data plane has rows of its
-//! own, or their reports would wait for each other.
+//! Totals of all accounts, so that root's bill does not read each account's. Every data plane has rows of its own, or
+//! their reports would wait for each other.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE usage_total (

@@ -1,6 +1,5 @@
-//! Totals of an account over whole spans without models (a year, a month, a third of one), which bills of
-//! many accounts and limits read, in place of those of months by model; and what all below an account used
-//! by day and model, in place of what everybody used.
+//! Totals of an account over whole spans without models (a year, a month, a third of one), for bills of many accounts
+//! and limits, instead of months by model. Totals of all accounts below one, by day and model.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE usage_span (

@@ -1,5 +1,5 @@
-//! Records that could not be posted, set aside with the reason, so that those behind them are not held up; and
-//! how much of what was written to a provider's cache is kept for an hour.
+//! Quarantine: records that could not be posted, with the reason, so that those behind them are not blocked. Also how
+//! many tokens written to a provider's cache are kept for an hour.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE usage_quarantined (

@@ -1,4 +1,4 @@
-//! Objects that providers keep, and whose they are; what some of them do after the call that made them is paid once.
+//! Objects stored at providers and their owners. Work that an object does after the call that made it is paid once.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE provider_object (

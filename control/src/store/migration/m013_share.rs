@@ -1,4 +1,4 @@
-//! How many calls an account, and all below it, may have open at once: 0 for as many as the setting says.
+//! How many calls an account, and all below it, may have in flight at once. 0 means the default of the settings.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE account ADD COLUMN calls_max BIGINT NOT NULL DEFAULT 0

@@ -1,5 +1,5 @@
-//! A deleted account keeps what its calls under way may still cost: who gets the rest, what is due of the fee, and
-//! whether there may be something left to settle.
+//! A deleted account keeps what its in-flight calls may still cost: who gets the rest, what is due of the fee, and
+//! whether something may be left to settle.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE account ADD COLUMN heir BIGINT;

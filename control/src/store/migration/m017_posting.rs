@@ -1,5 +1,6 @@
-//! Postings are written in one transaction with their entries, for accounts that are locked, and neither is ever removed:
-//! `PostgreSQL` looked each of them up again for every row, which took longer than the row. What is missing is found by `verify`.
+//! Drops the foreign keys of postings: `PostgreSQL` looked each of them up for every row, which took longer than the
+//! row. Postings are written in one transaction with their entries, for locked accounts, and neither is ever removed.
+//! `verify` finds missing rows.
 
 pub(super) const SCHEMA: &str = "{UNCHECKED_POSTING}";
 

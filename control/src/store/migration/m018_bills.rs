@@ -1,4 +1,4 @@
-//! What a record's cost is the sum of (`Sum::text`), and the tier that served. Records of before have neither.
+//! The parts of a record's cost (`Sum::text`), and the tier that served. Older records have neither.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE usage_record ADD COLUMN tier TEXT NOT NULL DEFAULT '';

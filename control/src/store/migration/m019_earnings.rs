@@ -1,6 +1,5 @@
-//! What calls cost the operator, and what callers count them under: on each record (none on those of before), in
-//! totals of earnings by all that they are asked by, and in totals by tag. A key that is paid by the month is paid
-//! from a day on.
+//! What calls cost the operator, and the tags of callers: on each record (older records have none), in totals of
+//! earnings by each dimension, and in totals by tag. Also monthly prices of keys, each from a day on.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE usage_record ADD COLUMN tag TEXT NOT NULL DEFAULT '';

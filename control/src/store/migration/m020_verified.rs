@@ -1,6 +1,6 @@
-//! Which addresses of accounts are known to be theirs, since when and by whose word; links that are under way; and
-//! whose doings a mail is. Addresses that root entered are taken at its word, as before for everybody. Debts that older
-//! programs left with deleted accounts are settled like newer ones.
+//! Which addresses of accounts are verified, since when and by whom; pending links; and which account caused a mail.
+//! Addresses that root entered count as verified, as all did before. Debts that older versions left with deleted
+//! accounts are settled like newer ones.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE account ADD COLUMN email_verified_at BIGINT;

@@ -1,4 +1,4 @@
-//! What was done about a client that left before its answer's end; empty where it stayed, and on records of before.
+//! What was done after a client disconnected before the end of the response. Empty if it stayed, and on older records.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE usage_record ADD COLUMN abandoned TEXT NOT NULL DEFAULT ''

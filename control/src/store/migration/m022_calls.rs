@@ -1,8 +1,9 @@
-//! Lists of calls: how far each spool of a data plane is posted, and ways to the calls of everybody.
+//! Lists of calls: how far each spool of a data plane is posted, and indexes for the calls of all accounts.
 //!
-//! Each index of the records is paid for with each call that is posted, so there are few: one by time; one of what was not
-//! answered with 200, which is little; and one by id within a day, whose writes are to one part of it. Of keys and models it is noted in which ten minutes
-//! calls of them began, once for all calls of that time, and what lies between is passed over.
+//! Every posted call pays for each index, so there are few: by time; by statuses other than 200, which are rare; and by
+//! id within a day, which keeps the writes together.
+//!
+//! For keys and models only the ten-minute spans in which their calls began are stored, and other spans are skipped.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE usage_spool (

@@ -1,4 +1,4 @@
-//! The attempts of calls that took more than one (`attempt::text`), and calls that were refused before any was made.
+//! The attempts of calls that took more than one (`attempt::text`), and calls that were refused before any attempt.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE usage_record ADD COLUMN attempts TEXT NOT NULL DEFAULT '';

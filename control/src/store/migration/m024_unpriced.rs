@@ -1,4 +1,4 @@
-//! Calls that were answered without a price, from here on.
+//! Calls without a price, counted from this version on.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE usage_unpriced (

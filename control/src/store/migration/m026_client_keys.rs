@@ -1,6 +1,6 @@
-//! Further client keys of accounts, each with limits and a spend of its own. What is on lease of their limits stands
-//! among the leases, and their windows among the windows, with 0 for what is the account's; a key that is part of a
-//! primary key has to be there, so both tables are made anew.
+//! Further client keys of accounts, each with limits and a spend of its own.
+//! Their leases and windows share the tables of the accounts', with key 0 for the account itself. A column of a primary
+//! key cannot be null, so both tables are rebuilt.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE client_key (

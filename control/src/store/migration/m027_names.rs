@@ -1,6 +1,7 @@
-//! Names of accounts are told apart whatever their case. `name_key` is the name with its case folded, and no two living
-//! accounts have the same. Of names that older programs let stand beside each other, the oldest account has that key;
-//! the others have one of their own until they are renamed, so that such a database still starts.
+//! Makes names of accounts unique whatever their case. `name_key` is the case-folded name, unique among living
+//! accounts.
+//! If older versions allowed names that differ in case alone, only the oldest account gets that key. The others get
+//! their own until they are renamed.
 
 use std::collections::HashSet;
 
@@ -8,7 +9,7 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 
 use crate::domain::name;
 
-/// What the databases fold alike, which is most of it; the rest is `fill`'s.
+/// Folds what both databases fold alike, which is most names; `fill` does the rest.
 pub(super) const SCHEMA: &str = "
 ALTER TABLE account ADD COLUMN name_key TEXT {BYTES} NOT NULL DEFAULT '';
 UPDATE account SET name_key = LOWER(name)
@@ -18,7 +19,7 @@ const INDEX: &str =
     "CREATE UNIQUE INDEX account_name_key ON account (name_key) WHERE deleted_at IS NULL";
 const PAGE: i64 = 1000;
 
-/// Folds what SQL did not, and tells older namesakes apart.
+/// Folds the names that SQL could not, and gives namesakes keys of their own.
 pub(super) async fn fill(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     let (mut seen, mut after) = (HashSet::new(), 0);
     loop {

@@ -1,5 +1,5 @@
-//! What pages ask for: tokens of what is earned, so that use can be told by key and provider too (calls of before have none
-//! there); the limit of a window beside what was taken of it; news by who posted them.
+//! Columns for the pages of spend, windows and news: tokens of earnings, so that usage can be split by key and provider
+//! (older calls have none there); the limit of a window beside what was taken of it; the author of news.
 
 pub(super) const SCHEMA: &str = "
 ALTER TABLE earning ADD COLUMN input BIGINT NOT NULL DEFAULT 0;

@@ -1,5 +1,6 @@
-//! Earnings of all accounts together by day, so that nobody has to add up those of each account; a row for each data plane,
-//! so that no row is hot. And what accounts were charged and cost the operator in whole spans, beside what they used.
+//! Earnings of all accounts together by day, so that no query adds up those of each account; one row for each data
+//! plane, so that no row is hot. Also what accounts were charged and cost the operator in whole spans, beside their
+//! usage.
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE earning_total (

@@ -1,5 +1,5 @@
-//! What all below an account earn, by day, in place of what everybody earns: an account and the rows of those below it
-//! are asked for together, however many they are. A row for each data plane, so that no row is hot.
+//! Earnings of all accounts below one, by day, instead of those of all accounts: one query covers an account and the
+//! rows of those below it, however many they are. One row for each data plane, so that no row is hot.
 
 pub(super) const SCHEMA: &str = "
 DROP TABLE earning_total;
@@ -52,7 +52,7 @@ mod tests {
             let posted = ops::fleet::report_usage(&world.control, &name, 1, records);
             Box::pin(posted).await.unwrap();
             let store = world.control.store();
-            // As the step before left it.
+            // The schema as the previous step left it.
             meddle(store, "DROP TABLE earning_below").await;
             meddle(store, "CREATE TABLE earning_total (day TEXT)").await;
             for statement in SCHEMA.replace("{CLUSTERED}", "").split(";\n") {

@@ -1,6 +1,7 @@
-//! The schema, in steps that are never changed once released. One text serves both databases; words in
-//! braces stand for what they spell differently. Amounts are nano-dollars, moments milliseconds since
-//! 1970 UTC, multipliers millionths. A statement ends with a semicolon at the end of a line.
+//! The schema, in steps that are never changed once released. One text serves both databases; words in braces stand for
+//! what they spell differently.
+//! Amounts are nano-dollars, moments milliseconds since 1970 UTC, multipliers millionths. A statement ends with a
+//! semicolon at the end of a line.
 
 #![expect(
     elided_lifetimes_in_paths,
@@ -98,7 +99,7 @@ impl MigratorTrait for Migrator {
 struct MigrationStep {
     name: &'static str,
     schema: &'static str,
-    /// What SQL of both databases cannot tell, after the statements.
+    /// What SQL for both databases cannot do; runs after the statements.
     fills: Option<DataFill>,
 }
 
@@ -115,8 +116,8 @@ impl MigrationName for MigrationStep {
 
 #[async_trait::async_trait]
 impl MigrationTrait for MigrationStep {
-    /// All of a step or nothing, on SQLite as well, where the library's own choice is the contrary: a start that
-    /// is killed half-way would leave tables at which every later start fails.
+    /// Runs each step in one transaction, also on SQLite, where the library's default is none: a start that is killed
+    /// half-way would leave tables at which every later start fails.
     fn use_transaction(&self) -> Option<bool> {
         Some(true)
     }
@@ -133,7 +134,7 @@ impl MigrationTrait for MigrationStep {
                 ("{CLUSTERED}", ""),
                 ("{PREFIX}", "dna text_pattern_ops"),
                 ("{STARTS}", "text_pattern_ops"),
-                // Ordered by bytes whatever the database's language is, as the other one orders by itself.
+                // Sorted by bytes whatever the database's locale, as SQLite does by default.
                 ("{BYTES}", "COLLATE \"C\""),
                 // Root is inserted with its fixed id, which does not move the sequence.
                 (
@@ -149,14 +150,14 @@ impl MigrationTrait for MigrationStep {
             _ => [
                 ("{ID}", "INTEGER PRIMARY KEY AUTOINCREMENT"),
                 ("{BLOB}", "BLOB"),
-                // The busiest table is kept in the order of its key, without a second tree for it.
+                // The busiest table is stored in the order of its key, without a second tree for it.
                 ("{CLUSTERED}", "WITHOUT ROWID"),
                 ("{PREFIX}", "dna COLLATE NOCASE"),
                 ("{STARTS}", "COLLATE NOCASE"),
                 ("{BYTES}", ""),
                 ("{ROOT}", ""),
                 ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_SQLITE),
-                // It has no way to leave a check out, and is not slow at it.
+                // SQLite cannot leave out a check, and is not slow at it.
                 ("{UNCHECKED_POSTING}", ""),
             ],
         };

@@ -1,4 +1,4 @@
-//! What records cost after they were priced anew. The records themselves stay as they were posted.
+//! Corrections: the cost of records after they were priced anew. The records themselves stay as they were posted.
 
 use std::collections::BTreeMap;
 
@@ -19,23 +19,23 @@ use super::{
 };
 use crate::{Error, model::PostedUsage};
 
-/// From a moment to before another.
+/// A time range whose end is excluded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RecordSpan {
-    /// First.
+    /// First moment.
     pub(crate) from: Millis,
-    /// First one after it.
+    /// First moment after it.
     pub(crate) to: Millis,
 }
 
-/// What a record costs now, by which version.
+/// The new cost of a record, and the price version.
 #[derive(Debug)]
 pub(crate) struct CostCorrection<'a> {
     /// The record.
     pub(crate) usage: &'a PostedUsage,
-    /// New cost.
+    /// The new cost.
     pub(crate) cost: Money,
-    /// What it was priced with.
+    /// The version it was priced with.
     pub(crate) version: &'a str,
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn accounts(db: &impl Db, span: RecordSpan) -> Result<Vec<Accou
         .map_err(Error::from)
 }
 
-/// The next records of an account in a span, oldest first, with what they were corrected to.
+/// The next records of an account in a time range, oldest first, with their corrections.
 pub(crate) async fn next(
     db: &impl Db,
     account: AccountId,
@@ -95,7 +95,7 @@ pub(crate) async fn next(
     Ok(found)
 }
 
-/// Fills in what records were corrected to.
+/// Fills in the corrections of records.
 pub(in crate::store) async fn fill(db: &impl Db, rows: &mut [PostedUsage]) -> Result<(), Error> {
     let mut spools: BTreeMap<(String, u64), Vec<i64>> = BTreeMap::new();
     for row in rows.iter() {
@@ -132,7 +132,7 @@ pub(in crate::store) async fn fill(db: &impl Db, rows: &mut [PostedUsage]) -> Re
     Ok(())
 }
 
-/// Remembers new costs.
+/// Stores corrections.
 pub(crate) async fn put(
     tx: &Tx,
     corrections: &[CostCorrection<'_>],

@@ -1,5 +1,5 @@
-//! Taking old raw records away. What they add up to is carried, and a mark says what was there, so that a
-//! record which is sent again is still known.
+//! Pruning of old raw records. Their sums are carried, and a mark keeps the last sequence, so that a record which is
+//! sent again is still recognised.
 
 use proxyxai_contract::clock::Millis;
 use sea_orm::{ConnectionTrait as _, Value};
@@ -17,7 +17,7 @@ pub(crate) struct SpoolKey {
     epoch: i64,
 }
 
-/// The first spool that has records, in the order of their key, after another.
+/// The next spool with records, in the order of their key.
 pub(crate) async fn next_span(
     db: &impl Db,
     after: Option<&SpoolKey>,
@@ -42,8 +42,8 @@ pub(crate) async fn next_span(
     .map_err(|error: sea_orm::DbErr| Error::internal(error))
 }
 
-/// Takes away at most `batch` records of a spool that were posted before a moment, oldest first, and says
-/// how many. It stops at the first younger one, so that all up to the mark are gone.
+/// Deletes at most `batch` records of a spool that were posted before a moment, oldest first. Returns how many. It
+/// stops at the first younger record, so that all up to the mark are gone.
 pub(crate) async fn prune(
     tx: &Tx,
     span: &SpoolKey,
@@ -80,7 +80,7 @@ pub(crate) async fn prune(
     Ok(count)
 }
 
-/// A report of the same data plane waits, or it would look for a record between its going and its mark.
+/// Makes a report of the same data plane wait: it could otherwise find neither a deleted record nor its mark.
 async fn lock(tx: &Tx, span: &SpoolKey) -> Result<(), Error> {
     if !tx.locks_rows() {
         return Ok(());
@@ -91,7 +91,7 @@ async fn lock(tx: &Tx, span: &SpoolKey) -> Result<(), Error> {
     locked.map(drop).map_err(Error::from)
 }
 
-/// The last sequence to go and how many go with it.
+/// The last sequence to delete, and how many records go with it.
 async fn oldest(
     tx: &Tx,
     span: &SpoolKey,
@@ -115,7 +115,7 @@ async fn oldest(
     Ok(through.map(|through| (through, count)))
 }
 
-/// Adds the records up to a sequence, at what they cost in the end, to what is carried.
+/// Adds the records up to a sequence, at their corrected cost, to the carried sums.
 fn carry_sql() -> String {
     let add = |column: &str| format!("{column} = usage_carried.{column} + excluded.{column}");
     let columns = ["requests", "input", "cached", "output", "cost"];

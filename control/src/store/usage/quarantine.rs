@@ -1,4 +1,5 @@
-//! Records that could not be posted: kept as they were written, with the reason, and known like the others.
+//! Quarantine: records that could not be posted, kept as they were written, with the reason. They count as known
+//! sequences.
 
 use proxyxai_contract::{clock::Millis, convert::UnpostableRecord, id::NodeName};
 use sea_orm::{ConnectionTrait as _, QueryResult, Value};
@@ -9,10 +10,10 @@ use crate::{
     store::{Db as _, Tx, in_batches, number, signed, statement, unsigned},
 };
 
-/// A reason is cut to so many characters.
+/// A reason is cut to this many characters.
 const REASON_CHARS_MAX: usize = 500;
 
-/// Sets records aside.
+/// Quarantines records.
 pub(crate) async fn put(
     tx: &Tx,
     node: &NodeName,
@@ -41,7 +42,7 @@ pub(crate) async fn put(
     in_batches(tx, rows, sql).await.map(drop)
 }
 
-/// How many there are.
+/// How many are quarantined.
 pub(in crate::store) async fn count(tx: &Tx) -> Result<u64, Error> {
     let sql = "SELECT COUNT(*) AS number FROM usage_quarantined";
     let row = tx.handle().query_one_raw(statement(tx, sql, [])).await?;
@@ -72,7 +73,7 @@ pub(in crate::store) async fn latest(
     rows.iter().map(read).collect()
 }
 
-/// A text that every database takes.
+/// Text without NUL, which PostgreSQL does not store.
 fn plain(text: &str) -> String {
     let plain = text.chars().filter(|character| *character != '\0');
     plain.take(REASON_CHARS_MAX).collect()

@@ -1,4 +1,4 @@
-//! In which ten minutes calls of a key and of a model began. Whoever looks for rare ones passes over the others.
+//! In which ten-minute spans calls of a key and of a model began. A search for rare ones skips the other spans.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,15 @@ use crate::{
     store::{Db, Tx, in_batches, statement},
 };
 
-/// Length of a span; migrations have it too.
+/// Length of a span; migrations repeat the value.
 pub(in crate::store) const SPAN_MS: i64 = 600_000;
 const MARGIN_MS: i64 = 7 * 86_400_000;
-/// Kinds of what is seen.
+/// Kinds of values.
 pub(in crate::store) const KEY: &str = "key";
 pub(in crate::store) const MODEL: &str = "model";
 
-/// Notes what records were on and of. Each data plane has rows of its own, or their reports would wait for each other.
+/// Stores the keys and models of records. Each data plane has rows of its own, or their reports would wait for each
+/// other.
 pub(super) async fn note(tx: &Tx, node: &NodeName, records: &[UsageRecord]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     for record in records {
@@ -41,7 +42,7 @@ pub(super) async fn note(tx: &Tx, node: &NodeName, records: &[UsageRecord]) -> R
     in_batches(tx, rows, sql).await.map(drop)
 }
 
-/// Forgets spans before the first record there is. Not right up to it: a report under way may rely on a row that is there.
+/// Deletes spans from before the first record, with a margin: a report in progress may rely on an existing row.
 pub(crate) async fn prune(tx: &Tx) -> Result<(), Error> {
     let sql = format!(
         "DELETE FROM usage_seen WHERE span < ((SELECT MIN(start_at) FROM usage_record) - {MARGIN_MS}) / {SPAN_MS}"

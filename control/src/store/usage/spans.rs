@@ -1,23 +1,24 @@
-//! Spans of days as a few whole years, months and thirds of months, with as few single days as can be.
+//! Ranges of days as a few whole years, months and thirds of months, with as few single days as possible.
 
 use jiff::civil::{Date, date};
 
 use crate::model::DateRange;
 
-/// A whole span has about as many rows as some days together: more accounts use something in it.
+/// The cost of a whole span in days: it has about as many rows as several days together, since more accounts use
+/// something in it.
 const WHOLE_COST: usize = 4;
 
-/// What totals are kept of.
+/// The units that have totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SpanUnit {
     Year,
     Month,
-    /// Days 1 to 10, 11 to 20, and the others of a month.
+    /// Days 1 to 10, 11 to 20, and the rest of a month.
     Third,
     Day,
 }
 
-/// Totals to add up, and totals to take away from them.
+/// Totals to add (index 0) and totals to subtract (index 1).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(in crate::store) struct SpanCover {
     /// Names of whole spans, as they are stored.
@@ -27,7 +28,7 @@ pub(in crate::store) struct SpanCover {
 }
 
 impl SpanCover {
-    /// The cheapest one of some days.
+    /// The cheapest cover of some days.
     pub(in crate::store) fn of(days: DateRange) -> Self {
         let mut cover = Self::default();
         for year in days.start.year()..=days.end.year() {
@@ -57,7 +58,7 @@ impl SpanCover {
     }
 }
 
-/// The whole spans that a day is in.
+/// The whole spans that contain a day.
 pub(super) fn spans_of(day: Date) -> [String; 3] {
     [SpanUnit::Year, SpanUnit::Month, SpanUnit::Third].map(|unit| unit.name(day))
 }
@@ -79,7 +80,7 @@ impl SpanUnit {
         }
     }
 
-    /// Last day of the one that begins at a day.
+    /// The last day of the unit that begins at a day.
     fn last(self, first: Date) -> Date {
         match self {
             Self::Year => first.last_of_year(),
@@ -98,8 +99,8 @@ impl SpanUnit {
     }
 }
 
-/// The part of some days that is in the unit which begins at a day: all of it, the smaller ones that make it
-/// up, or the whole less the smaller ones that are not asked for.
+/// The part of some days within the unit that begins at a day: all of it, the smaller units that make it up, or the
+/// whole less the smaller units outside the range.
 fn within(unit: SpanUnit, first: Date, days: DateRange) -> SpanCover {
     let last = unit.last(first);
     let mut whole = SpanCover::default();

@@ -1,5 +1,5 @@
 //! How far the spool of each data plane is posted. A spool is posted in the order of its sequences and one report at a
-//! time, so that one number tells all that was posted of it, whatever commits in between.
+//! time, so that one number describes all that was posted of it, whatever commits in between.
 
 use proxyxai_contract::{clock::Millis, id::NodeName};
 use sea_orm::{ConnectionTrait as _, Value};
@@ -9,7 +9,8 @@ use crate::{
     store::{Db as _, Tx, signed, statement},
 };
 
-/// Notes in the transaction that posts them that all records up to a sequence are posted. The data plane's row is locked.
+/// Stores that all records up to a sequence are posted, in the transaction that posts them. The data plane's row is
+/// locked.
 pub(super) async fn advance(
     tx: &Tx,
     node: &NodeName,

@@ -1,5 +1,5 @@
-//! Totals by what callers count their calls under. Callers choose the words, so an account has so many of them a
-//! day, and what comes after them is counted together.
+//! Totals by tag. Callers choose the tags, so an account has a limit of them a day, and further ones are counted
+//! together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,14 @@ use crate::{
     store::{Db, Tx, among, number, statement, unsigned},
 };
 
-/// Different ones of an account on one day.
+/// Different tags of an account on one day.
 pub(crate) const TAGS_MAX: usize = 200;
-/// All that are too many.
+/// The tag of all beyond the limit.
 pub(crate) const OTHER: &str = "other";
 
 type AccountDay = (AccountId, Date);
 
-/// Adds to the totals. Its accounts are locked by whoever posts, so nobody else adds a word meanwhile.
+/// Adds to the totals. The posting transaction holds the locks of the accounts, so no other adds a tag meanwhile.
 pub(crate) async fn add(tx: &Tx, tagged: DailyTotals) -> Result<(), Error> {
     if tagged.is_empty() {
         return Ok(());
@@ -53,7 +53,7 @@ pub(crate) async fn add(tx: &Tx, tagged: DailyTotals) -> Result<(), Error> {
     upsert::<8>(tx, "tag_daily", "account_id, day, tag", rows.collect()).await
 }
 
-/// How many words there are.
+/// How many tags there are.
 async fn counts(
     tx: &Tx,
     places: impl Iterator<Item = &AccountDay> + Clone,
@@ -81,7 +81,7 @@ async fn counts(
     rows.iter().map(read).collect()
 }
 
-/// Those that have a row, and the new ones that still find room, in their order.
+/// The tags that have a row, and new ones up to the limit, in their order.
 async fn taken(
     tx: &Tx,
     (account, day): AccountDay,
@@ -103,7 +103,7 @@ async fn taken(
     Ok(taken)
 }
 
-/// What an account used over some days by tag, dearest first.
+/// An account's usage over some days by tag, most expensive first.
 pub(crate) async fn list(
     db: &impl Db,
     account: AccountId,

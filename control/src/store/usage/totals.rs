@@ -1,5 +1,5 @@
-//! Totals by account, kept with the postings: of days by model, of whole spans, and of all below an account.
-//! Reports and limits read them.
+//! Totals by account, updated with the postings: of days by model, of whole spans, and of all below an account. Reports
+//! and limits read them.
 
 use std::{array, collections::BTreeMap};
 
@@ -24,12 +24,11 @@ pub(in crate::store) const SUMS: &str = "CAST(SUM(requests) AS BIGINT) AS reques
 /// Totals of one account, day and model.
 pub(crate) type DailyTotals = BTreeMap<(AccountId, Date, String), UsageTotals>;
 
-/// More accounts than this are asked for in several statements.
+/// More accounts than this need several statements.
 const ACCOUNTS_PER_QUERY: usize = 500;
 
-/// Adds to the totals of accounts and to those of their ancestors, in the rows of a data plane. What no
-/// data plane reported is without a name. Spans know what was charged for it too, and what it cost the operator.
-/// `above` says the ancestors of an account.
+/// Adds to the totals of accounts and of their ancestors, in the rows of a data plane (an empty name if none reported
+/// it). Spans also have what was charged and what it cost the operator. `above` returns the ancestors of an account.
 pub(crate) async fn add_totals(
     tx: &Tx,
     node: &str,
@@ -71,7 +70,7 @@ pub(crate) async fn add_totals(
     upsert::<9>(tx, "usage_below", key, below.collect()).await
 }
 
-/// What an account used in a span.
+/// An account's usage in a span.
 #[derive(Default)]
 struct SpanTotals {
     used: UsageTotals,
@@ -105,8 +104,7 @@ async fn add_to_spans(
     in_batches(tx, rows.collect(), sql).await.map(drop)
 }
 
-/// Adds rows to what is there. They come in the order of their key, so that two transactions never wait
-/// for each other.
+/// Adds to stored rows. The rows are sorted by key, so that two transactions never deadlock.
 pub(super) async fn upsert<const N: usize>(
     tx: &Tx,
     table: &str,
@@ -142,7 +140,7 @@ pub(super) fn row<const K: usize, const N: usize>(
     array::from_fn(|_| all.next().unwrap_or(Value::BigInt(None)))
 }
 
-/// Charges by account over some days; none of `accounts` means all.
+/// Charges by account over some days. `None` for `accounts` selects all.
 pub(crate) async fn costs(
     db: &impl Db,
     accounts: Option<&[AccountId]>,
@@ -174,7 +172,7 @@ pub(crate) async fn costs(
     Ok(costs)
 }
 
-/// Totals by model over some days, dearest first.
+/// Totals by model over some days, most expensive first.
 pub(crate) async fn by_model(
     db: &impl Db,
     account: AccountId,
@@ -197,14 +195,14 @@ pub(crate) async fn by_model(
     rows.iter().map(read).collect()
 }
 
-/// The rows that some days are made of, by account. Days and spans are written out, so that the database
-/// knows how much it is asked for.
+/// The rows that cover some days, by account. Days and spans are literals, so that the database can estimate the number
+/// of rows.
 pub(in crate::store) fn used(days: DateRange) -> String {
     let columns = ["requests", "input", "cached", "output", "cost"].map(|name| (name, name));
     made_of(days, &columns, "usage_daily")
 }
 
-/// The same of what was charged and what it cost the operator.
+/// Like `used`, for what was charged and what it cost the operator.
 pub(in crate::store) fn earned(days: DateRange) -> String {
     let columns = [
         ("requests", "requests"),
@@ -217,7 +215,7 @@ pub(in crate::store) fn earned(days: DateRange) -> String {
     made_of(days, &columns, "earning")
 }
 
-/// Columns of sums of days, with what they are called in sums of spans.
+/// Columns of daily sums, with their names in sums of spans.
 fn made_of(days: DateRange, columns: &[(&str, &str)], daily: &str) -> String {
     let cover = SpanCover::of(days);
     let mut parts = Vec::new();
@@ -244,7 +242,7 @@ fn made_of(days: DateRange, columns: &[(&str, &str)], daily: &str) -> String {
     parts.join(" UNION ALL ")
 }
 
-/// The counters of a row that is named as they are.
+/// The counters of a row whose columns have their names.
 pub(in crate::store) fn totals(row: &QueryResult) -> Result<UsageTotals, Error> {
     Ok(UsageTotals {
         requests: unsigned(number(row, "requests")?),

@@ -1,5 +1,5 @@
-//! Calls that were answered without a price, by day, model and account: records are too many to look through for them.
-//! Whoever posts holds the lock of the account, so no row is hot.
+//! Calls without a price, by day, model and account: there are too many records to scan for them. The posting
+//! transaction holds the lock of the account, so no row is hot.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub(crate) async fn add(tx: &Tx, unpriced: &UnpricedUsage) -> Result<(), Error> 
         .map(drop)
 }
 
-/// Models by calls over some days; whether they have a price by now is not known here.
+/// Models over some days, by number of calls; a model may have a price by now.
 pub(crate) async fn list(
     tx: &Tx,
     days: DateRange,
@@ -81,7 +81,7 @@ pub(crate) async fn list(
     })
 }
 
-/// Takes away what is of days before one.
+/// Deletes the rows of days before one.
 pub(crate) async fn prune(tx: &Tx, before: Date) -> Result<(), Error> {
     let sql = "DELETE FROM usage_unpriced WHERE day < ?";
     let values: [Value; 1] = [before.to_string().into()];

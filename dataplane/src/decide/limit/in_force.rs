@@ -1,5 +1,5 @@
-//! Which limits are in force on a call: those of its account, and of each account above it that has some. Each
-//! account counts the calls of all below it as well.
+//! Which limits apply to a call: those of its account, and of each account above it that has some. Each account also
+//! counts the calls of all accounts below it.
 
 use proxyxai_contract::{
     snapshot::{AccountConfig, FurtherKey},
@@ -8,25 +8,26 @@ use proxyxai_contract::{
 
 use super::super::admit::CallerScope;
 
-/// A limit on a call, of one account of its chain.
+/// A limit on a call, set by one account of its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EffectiveLimit<'a> {
     pub(crate) window: LimitWindow,
     /// Units that it allows.
     pub(crate) most: u64,
-    /// Where in the chain the account is that counts it, with all below it; 0 is the caller's.
+    /// Index in the chain of the account that counts it, with all below it; 0 is the caller's.
     pub(crate) at: usize,
-    /// The further client key that counts it by itself; none where the account does.
+    /// The further client key that counts it by itself; `None` if the account does.
     pub(crate) key: Option<&'a str>,
-    /// Whose it is; none for the system's limits by model.
+    /// The account that set it; `None` for the system's limits by model.
     pub(crate) owner: Option<&'a str>,
-    /// The model or pattern it is for, and what is counted together; empty for an account's window.
+    /// The model or pattern that is counted together; empty for an account's window.
     pub(crate) model: &'a str,
 }
 
-/// The limits in force on a call, its key's own first, then those of the nearest account. At each account of the chain a limit by model takes the
-/// place of the window of the same kind. Root counts its own calls only: what the system allows a model, it
-/// allows each account.
+/// The limits that apply to a call: its key's own first, then those of the nearest account. At each account, a limit by
+/// model replaces the window of the same kind.
+///
+/// Root counts only its own calls: what the system allows a model, it allows each account.
 pub(crate) fn effective_limits<'a>(
     CallerScope { chain, key }: CallerScope<'a>,
     system: &'a ModelLimits,
@@ -39,7 +40,7 @@ pub(crate) fn effective_limits<'a>(
         return own.into_iter().collect();
     }
     let find = |limits: &'a ModelLimits| model.and_then(|model| limits.find(model));
-    // From root down: who has no limits by model has those of its nearest ancestor.
+    // From root down: an account without limits by model has those of its nearest ancestor.
     let (mut by_model, mut set_by) = (find(system), None);
     let mut limits = Vec::new();
     for (at, account) in chain.iter().enumerate().rev() {
@@ -58,7 +59,7 @@ pub(crate) fn effective_limits<'a>(
     limits
 }
 
-/// What a further client key allows.
+/// The limit of a further client key.
 fn of_key<'a>(chain: &[&'a AccountConfig], key: &'a FurtherKey) -> Option<EffectiveLimit<'a>> {
     let window = LimitWindow::Rpm;
     let most = key.rpm.filter(|rpm| !window.is_unlimited(*rpm))?;
@@ -72,7 +73,7 @@ fn of_key<'a>(chain: &[&'a AccountConfig], key: &'a FurtherKey) -> Option<Effect
     })
 }
 
-/// What one account allows of a window; none when that is as good as no limit.
+/// One account's limit for a window; `None` if it is as good as unlimited.
 fn of<'a>(
     window: LimitWindow,
     at: usize,

@@ -1,4 +1,4 @@
-//! Laws of windows: which limits count, exact borders, no second allowance.
+//! Laws of windows: which limits apply, exact borders, no second allowance.
 
 use proptest::prelude::*;
 use proxyxai_contract::{
@@ -153,7 +153,7 @@ fn a_limit_by_model_takes_the_place_of_the_window_of_its_kind() {
 fn limits_by_model_are_inherited_from_the_nearest_who_has_some() {
     let mut chain = chain();
     let system = limits(r#"{"gpt-4":{"rpm":3},"o3":{"rpm":4}}"#);
-    // What the system allows, it allows each account below root: root's window is not all of theirs.
+    // What the system allows, it allows each account below root: they do not share root's window.
     let each = [
         limit(3, 0, "system", "gpt-4"),
         limit(3, 1, "system", "gpt-4"),
@@ -169,10 +169,10 @@ fn limits_by_model_are_inherited_from_the_nearest_who_has_some() {
         limit(2, 1, "account-3", "gpt-*"),
     ];
     assert_eq!(found(&chain, &system, "gpt-4"), each);
-    // What the parent has hides what the system has.
+    // The parent's limits hide the system's.
     assert_eq!(found(&chain, &system, "o3"), []);
     assert_eq!(found(&chain, &system, "claude"), []);
-    // Who lifts what it would inherit is still counted by the account that has it.
+    // An account that lifts an inherited limit is still counted by the account that set it.
     chain[0].model_limits = limits(r#"{"*":{}}"#);
     assert_eq!(
         found(&chain, &system, "gpt-4"),
@@ -180,7 +180,7 @@ fn limits_by_model_are_inherited_from_the_nearest_who_has_some() {
     );
 }
 
-/// A data plane with one account, and a control plane that answers at once.
+/// A data plane with one account, and a control plane that replies at once.
 struct WindowRig {
     counters: WindowCounters,
     granted: std::collections::BTreeMap<WindowKey, u64>,
@@ -342,7 +342,7 @@ fn tokens_of_calls_under_way_are_held() {
         panic!("fits again");
     };
     assert_eq!(left.tokens.unwrap().left, 10);
-    // What went beyond counts; the next window begins with all.
+    // Excess use counts; the next window begins with the full limit.
     rig.counters.settle(&second, 200);
     rig.counters.settle(&third, 20);
     assert!(matches!(
@@ -371,7 +371,7 @@ fn a_call_that_did_not_take_place_does_not_count() {
         rig.call(limit, None, NOON),
         WindowDecision::Refused(_)
     ));
-    // Given back after the border, it changes nothing in the next window.
+    // Returned after the border, it changes nothing in the next window.
     let next = NOON.plus(MINUTE);
     assert_eq!(rig.admitted(limit, 1, next), 1);
     rig.counters.give_back(&taken);
@@ -419,7 +419,7 @@ fn one_window_that_is_full_leaves_the_others_untouched() {
         let WindowDecision::Admitted { left: shown, .. } = call(&mut rig) else {
             panic!("fits");
         };
-        // The scarcer one is shown.
+        // The scarcer one is reported.
         assert_eq!(shown.requests.unwrap().left, left);
         assert_eq!(shown.requests.unwrap().limit, 2);
     }
@@ -477,7 +477,7 @@ fn an_ask_that_failed_is_made_again() {
         WindowDecision::Wait
     );
     assert_eq!(rig.counters.asks().len(), 1);
-    // While it is under way no other is made.
+    // With one ask in flight, there is no other.
     assert_eq!(
         admit(&mut [(&mut rig.counters, &[limit])], None, &Zone::UTC, NOON),
         WindowDecision::Wait

@@ -6,7 +6,7 @@ use proxyxai_contract::clock::Millis;
 use super::*;
 use crate::decide::peak_ewma::PeakEwma;
 
-/// Picks so many times by weight, of keys that are always usable.
+/// Number of picks by weight for each key, if all are always usable.
 fn by_weight(weights: &[i64], rounds: i64) -> Vec<i64> {
     let mut credits = vec![0; weights.len()];
     let mut shares = vec![0; weights.len()];
@@ -47,7 +47,7 @@ fn ties_of_the_least_busy_go_round() {
     assert_eq!(least_busy(2, 4, |at| at != 1, |at| busy[at]), Some(2));
 }
 
-/// Calls one after the other, one each 20 ms, on keys with these times to first byte; who got how many.
+/// Calls in sequence, one each 20 ms, on keys with these times to first byte. Returns the number of calls for each key.
 fn fastest(delay_ms: impl Fn(usize, i64) -> i64, keys: usize, seconds: i64) -> Vec<usize> {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut paces = vec![PeakEwma::default(); keys];

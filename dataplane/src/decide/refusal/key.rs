@@ -1,29 +1,29 @@
-//! What there is against a call because of the further client key that it is made with.
+//! Refusals because of the further client key of a call.
 
 use proxyxai_contract::money::Money;
 
-/// Why a call with a further client key is refused. Keys are named as their owners know them.
+/// Why a call with a further client key is refused. Keys go by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyRefusal {
-    /// It is switched off or has come to its end.
+    /// It is switched off or has expired.
     NotInForce {
         /// Its name.
         key: String,
-        /// Whether it has come to its end.
+        /// Whether it has expired.
         expired: bool,
     },
     /// The model is not in its list.
     ModelNotAllowed {
         /// Its name.
         key: String,
-        /// As asked for.
+        /// As the call names it.
         model: String,
     },
-    /// What is left of its limit does not cover what the call may cost.
+    /// What is left of its limit does not cover the most that the call can cost.
     NotCovered {
         /// Its name.
         key: String,
-        /// All that its calls may cost.
+        /// The most that all its calls together may cost.
         limit: Money,
         /// What is left of it.
         left: Money,
@@ -33,7 +33,7 @@ pub(crate) enum KeyRefusal {
 }
 
 impl KeyRefusal {
-    /// HTTP status. No time helps against a limit of all there may be, so clients are not told to try again.
+    /// HTTP status. The limit never resets, so clients are not told to retry.
     pub(super) const fn status(&self) -> u16 {
         match self {
             Self::NotInForce { .. } => 401,
@@ -42,7 +42,7 @@ impl KeyRefusal {
         }
     }
 
-    /// What programs look at.
+    /// The code that programs read.
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::NotInForce { .. } => "invalid_api_key",
@@ -51,7 +51,7 @@ impl KeyRefusal {
         }
     }
 
-    /// What people read.
+    /// The message that people read.
     pub(super) fn message(&self) -> String {
         match self {
             Self::NotInForce { key, expired: true } => {

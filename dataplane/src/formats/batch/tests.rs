@@ -1,4 +1,4 @@
-//! Laws of batches: a call of one gets no further than the same call by itself.
+//! Rules of batches: a call in a batch may do no more than the same call alone.
 
 use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ fn a_call_of_a_batch_that_refers_to_an_object_is_known_by_it() {
         ),
     ] {
         let body = format!(r#"{{"model":"m",{member}}}"#);
-        // The provider may not mind where a line says that it goes.
+        // The provider may ignore the endpoint of a line.
         for url in [
             "/v1/responses",
             "/v1/chat/completions",

@@ -1,5 +1,5 @@
-//! Which endpoint a request is for. A path is understood in the one spelling that goes on to the provider: what a
-//! lenient provider would read as an endpoint, and what stands for none here, is refused.
+//! Finds the endpoint of a request. A path must have the spelling that is forwarded to the provider. A path that is no
+//! endpoint here but could be one to a lenient provider is refused.
 
 mod table;
 
@@ -11,9 +11,9 @@ use proxyxai_contract::object::ObjectKind;
 use super::{Dialect, Route, text};
 use table::{ENDPOINTS, OF_BOTH};
 
-/// Segments that clients put before an endpoint's own, whatever they took the base to be.
+/// Segments that clients add before an endpoint's path, depending on their base URL.
 const VERSIONS: [&str; 2] = ["v1", "openai"];
-/// Endpoints below these take forms.
+/// Endpoints below these accept forms.
 const FORMS: [&str; 7] = [
     "/audio/",
     "/containers",
@@ -23,24 +23,24 @@ const FORMS: [&str; 7] = [
     "/uploads",
     "/videos",
 ];
-/// At most so many of them.
+/// The most of them that a path may have.
 const VERSIONS_MAX: usize = 3;
 
 /// A row of the register.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) verb: Verb,
-    /// Without version; `{name}` is any segment.
+    /// Without version; `{name}` matches any segment.
     path: &'static str,
     pub(crate) dialect: Dialect,
-    /// Whose bodies and answers it has.
+    /// Format of its bodies and responses.
     pub(crate) route: Route,
     pub(crate) billing: BillingRule,
-    /// What its answer is about, under its `id`, is the caller's from then on.
+    /// The object whose `id` is in the response; the caller owns it from then on.
     pub(crate) makes: Option<ObjectKind>,
-    /// What the first parameter of the path is the id of.
+    /// The kind of object whose id is the first path parameter.
     names: Option<ObjectKind>,
-    /// What it lists, which is answered here.
+    /// The kind of object it lists. The gateway answers such lists itself.
     pub(crate) lists: Option<ObjectKind>,
 }
 
@@ -53,34 +53,34 @@ pub(crate) enum Verb {
     Delete,
 }
 
-/// How a call of an endpoint is paid for. There is no row without an answer.
+/// How a call of an endpoint is billed. Every row has a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BillingRule {
-    /// By what the model that its request names is used for.
+    /// By the use of the model that the request names.
     ByModel,
-    /// By what the models are used for that its calls name, when they are done.
+    /// By the use of the models that its calls name, once they are done.
     ByCalls,
-    /// The same, of calls that stand in a file.
+    /// Like `ByCalls`, for calls in a file.
     ByFile,
-    /// Costs nothing at any provider.
+    /// Free at every provider.
     Free,
-    /// Not at all, for this reason: the operator may open it at a price of his own.
+    /// Not relayed, for this reason. The operator may open it at a price of its own.
     Closed(&'static str),
 }
 
-/// Where a request goes.
+/// The result of looking up a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndpointMatch {
-    /// To an endpoint.
+    /// A known endpoint.
     Row(&'static Endpoint),
-    /// To one that is paid for, or about somebody's objects, by another method than its own or in another spelling.
+    /// A path that, with another method or spelling, is billed or belongs to an owned object.
     Misspelt,
-    /// Nobody knows.
+    /// Not an endpoint.
     Unknown,
 }
 
 impl EndpointMatch {
-    /// Whose bodies and answers it has.
+    /// Format of its bodies and responses.
     pub(crate) fn route(self) -> Route {
         match self {
             Self::Row(row) => row.route,
@@ -88,12 +88,12 @@ impl EndpointMatch {
         }
     }
 
-    /// Whether it is an endpoint that is known.
+    /// Whether it is a known endpoint.
     pub(crate) const fn is_row(self) -> bool {
         matches!(self, Self::Row(_))
     }
 
-    /// The dialect of its answers; `says_anthropic` tells that the client speaks Anthropic's.
+    /// The dialect of its responses. `says_anthropic` means that the client speaks Anthropic's.
     pub(crate) fn dialect(self, path: &str, says_anthropic: bool) -> Dialect {
         match self {
             Self::Row(row) if says_anthropic && row.is_of_both() => Dialect::Anthropic,
@@ -103,7 +103,7 @@ impl EndpointMatch {
         }
     }
 
-    /// What a key has to speak for a call that names no model, as far as that is known.
+    /// The dialect that a key must speak for a call without a model, if known.
     pub(crate) fn spoken(self, says_anthropic: bool) -> Option<Dialect> {
         match self {
             Self::Row(row) if row.takes_model() => None,
@@ -114,7 +114,7 @@ impl EndpointMatch {
 }
 
 impl Endpoint {
-    /// Whether Anthropic and others have an endpoint of that name.
+    /// Whether Anthropic and others both have an endpoint of that name.
     pub(crate) fn is_of_both(&self) -> bool {
         OF_BOTH.contains(&self.path)
     }
@@ -134,17 +134,17 @@ impl Endpoint {
         self
     }
 
-    /// The path that a provider is asked for, with its parameters as `{name}`.
+    /// The path at the provider, with its parameters as `{name}`.
     pub(crate) fn url(&self) -> String {
         format!("/v1{}", self.path)
     }
 
-    /// Whether its path is about an object.
+    /// Whether its path identifies an object.
     pub(crate) const fn names_object(&self) -> bool {
         self.names.is_some()
     }
 
-    /// Whether the object that its path is about is gone when this is done.
+    /// Whether it deletes the object in its path.
     pub(crate) fn deletes(&self) -> bool {
         self.verb == Verb::Delete && self.names.is_some() && self.path.ends_with("/{id}")
     }
@@ -154,17 +154,17 @@ impl Endpoint {
         matches!(self.billing, BillingRule::ByModel)
     }
 
-    /// Whether its body may be a form; all others are JSON.
+    /// Whether its body may be a form; all others accept JSON only.
     pub(crate) fn takes_form(&self) -> bool {
         FORMS.iter().any(|start| self.path.starts_with(start))
     }
 
-    /// Whether it is a batch of calls that name theirs.
+    /// Whether it is a batch whose calls name their models.
     pub(crate) const fn takes_calls(&self) -> bool {
         matches!(self.billing, BillingRule::ByCalls)
     }
 
-    /// Whether it is one of calls that stand in a file.
+    /// Whether it is a batch whose calls are in a file.
     pub(crate) const fn takes_file(&self) -> bool {
         matches!(self.billing, BillingRule::ByFile)
     }
@@ -186,10 +186,10 @@ pub(crate) fn all() -> &'static [Endpoint] {
     ENDPOINTS
 }
 
-/// The path that a provider is asked for: `/v1` and the endpoint's own, whatever came before that and however
-/// many slashes there were. What is no endpoint's stays as it is.
+/// The path for the provider: `/v1` and the endpoint's own, without other prefixes and repeated slashes. A path that is
+/// no endpoint's stays unchanged.
 pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
-    // Mostly.
+    // The common case.
     if ENDPOINTS
         .iter()
         .take(5)
@@ -206,16 +206,16 @@ pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// The model whose entry a path of the lists of models asks for, whatever version is before it.
+/// The model in the path of a model list entry, with any version before it.
 pub(crate) fn model_of(path: &str) -> Option<String> {
     let path = canonical(path);
     let id = path.strip_prefix("/v1/models/")?;
     Some(text::percent_decoded(id))
 }
 
-/// Whether a path is the list of models, or an entry of it.
+/// Whether a path is the list of models or an entry of it.
 pub(crate) fn is_models(path: &str) -> bool {
-    // Mostly it is not, which shows at once.
+    // A quick check, since most paths are not.
     path.contains("models")
         && matches!(find(&Method::GET, &canonical(path)), EndpointMatch::Row(row) if row.path.starts_with("/models"))
 }
@@ -239,7 +239,7 @@ pub(crate) fn find(method: &Method, path: &str) -> EndpointMatch {
     EndpointMatch::Unknown
 }
 
-/// The object that a canonical path is about, also where it is no row's but below one.
+/// The object that a canonical path is about, even if the path is below an endpoint and not one itself.
 pub(crate) fn object(path: &str) -> Option<(ObjectKind, &str)> {
     let own = path.strip_prefix("/v1")?;
     ENDPOINTS.iter().find_map(|row| {
@@ -250,7 +250,7 @@ pub(crate) fn object(path: &str) -> Option<(ObjectKind, &str)> {
     })
 }
 
-/// A path without version, doubled slashes and one at the end; none when that is not there to be taken away.
+/// A path without version, repeated slashes and trailing slash. Returns `None` if it has none of these.
 fn bare(path: &str) -> Option<String> {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let mut rest = segments.clone();
@@ -270,7 +270,7 @@ fn bare(path: &str) -> Option<String> {
     (!own.is_empty()).then_some(own)
 }
 
-/// Whether a path without version is a row's. A model's name may have slashes in it.
+/// Whether a path without version matches a row. A model's name may contain slashes.
 fn fits(row: &str, path: &str) -> bool {
     let Some((start, parameters)) = row.split_once('{') else {
         return row == path;
@@ -304,7 +304,7 @@ fn fits(row: &str, path: &str) -> bool {
     }
 }
 
-/// Whether a segment can be the id of something, and nothing else.
+/// Whether a segment can only be an id.
 fn is_id(segment: &str) -> bool {
     !segment.bytes().all(|byte| byte == b'.')
         && segment
@@ -312,7 +312,7 @@ fn is_id(segment: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_-.:~@".contains(&byte))
 }
 
-/// The same for a part of a model's name, whose slashes may be escaped.
+/// Like `is_id`, for part of a model's name, whose slashes may be escaped.
 fn is_name(segment: &str) -> bool {
     let plain = segment
         .replace("%2F", "_")
@@ -321,7 +321,7 @@ fn is_name(segment: &str) -> bool {
     is_id(&plain)
 }
 
-/// What a lenient reader makes of a path: its segments, with `.` and `..` resolved.
+/// A path as a lenient parser reads it: its segments, with `.` and `..` resolved.
 fn plain(path: &str) -> String {
     let read = lenient(path);
     let mut segments: Vec<&str> = Vec::new();
@@ -337,11 +337,11 @@ fn plain(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
-/// Whether a path has a `.` or `..` segment for the same reader. Such a path could mean another one upstream than the
-/// one that was checked here.
+/// Whether a lenient parser finds a `.` or `..` segment. Upstream, such a path could mean another one than was checked
+/// here.
 pub(crate) fn has_dot_segment(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or(path);
-    // Nearly always there is nothing to look at.
+    // The common case: nothing to check.
     if memchr::memchr3(b'.', b'%', b'\\', path.as_bytes()).is_none() {
         return false;
     }
@@ -350,13 +350,13 @@ pub(crate) fn has_dot_segment(path: &str) -> bool {
     segments.any(|segment| matches!(segment, "." | ".."))
 }
 
-/// Decoded, twice for what was escaped twice, and in small letters.
+/// Percent-decoded twice, against double escapes, and in lower case.
 fn lenient(path: &str) -> String {
     let read = text::percent_decoded(&text::percent_decoded(path));
     read.to_ascii_lowercase().replace('\\', "/")
 }
 
-/// A segment without parameters after a `;`, blanks, and what is behind a NUL.
+/// A segment without parameters after `;`, blanks, and anything after NUL.
 fn bare_segment(segment: &str) -> &str {
     let end = segment.find([';', '\0', '?', '#']).unwrap_or(segment.len());
     segment.get(..end).unwrap_or_default().trim()

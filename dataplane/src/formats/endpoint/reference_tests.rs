@@ -1,5 +1,5 @@
-//! Every method and path of the providers' public references, against the register: each is paid for by its model,
-//! has an owner, or is closed; only the lists of models, which the gateway answers itself, are free.
+//! Checks the register against every method and path of the providers' public references: each is billed by model, has
+//! an owner, or is closed. Only model lists, which the gateway answers itself, are free.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::*;
 
 const REFERENCES: &str = include_str!("../../../../tests/data/references.json");
 
-/// Method and path, with ids in the place of parameters.
+/// Method and path, with ids for parameters.
 fn endpoints() -> Vec<(Method, String)> {
     let references: Value = serde_json::from_str(REFERENCES).unwrap();
     let mut all = Vec::new();
@@ -30,7 +30,7 @@ fn of(method: &Method, path: &str) -> EndpointMatch {
     find(method, &canonical(path))
 }
 
-/// Whether a call may go to a provider without the operator's word.
+/// Whether a call may go to a provider without the operator's consent.
 fn is_open(found: EndpointMatch) -> bool {
     matches!(found, EndpointMatch::Row(row) if !matches!(row.billing, BillingRule::Closed(_)))
 }

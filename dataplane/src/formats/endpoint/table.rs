@@ -17,16 +17,16 @@ use proxyxai_contract::object::ObjectKind::{
 
 use crate::formats::Route::{self, Chat, Completions, Embeddings, Messages, Other, Responses};
 
-/// What belongs to a key of the pool, and so to everybody who uses it.
+/// Belongs to a key of the pool, and so to all its users.
 const SHARED: &str =
     "what the provider keeps there belongs to a key of the pool, and so to everybody who uses it";
 /// Work that is billed when it is done, long after the call.
 const LATER: &str = "the provider bills it when it is done, not with this call";
-/// What is billed for as long as it is there.
+/// Billed for as long as it is stored.
 const KEPT: &str = "the provider bills what is kept there by the day";
-/// Endpoints that answer with a credential of the provider, or act on its account.
+/// Endpoints that return a credential of the provider, or act on its account.
 const ACCOUNT: &str = "it gives access to the operator's account at the provider";
-/// Work whose cost depends on more than its request says.
+/// Work whose cost is not determined by the request.
 const UNBOUNDED: &str = "what it may cost cannot be told from the request";
 
 const fn row(
@@ -51,12 +51,12 @@ const fn open(verb: Verb, path: &'static str, route: Route, paid: BillingRule) -
     row(verb, path, (OpenAi, route), paid)
 }
 
-/// Costs nothing, and is about an object of the caller's.
+/// Free, and about an object that the caller owns.
 const fn of(kind: ObjectKind, verb: Verb, path: &'static str) -> Endpoint {
     open(verb, path, Other, Free).names(kind)
 }
 
-/// Answered here.
+/// Answered by the gateway.
 const fn list(kind: ObjectKind, path: &'static str) -> Endpoint {
     open(Get, path, Other, Free).lists(kind)
 }
@@ -65,8 +65,8 @@ const fn closed(verb: Verb, path: &'static str, why: &'static str) -> Endpoint {
     row(verb, path, (OpenAi, Other), Closed(why))
 }
 
-/// Paths that Anthropic has as well as OpenAI, each with objects of its own behind them. Whose are meant is told by the
-/// header that Anthropic's clients send.
+/// Paths that both Anthropic and OpenAI have, with different objects behind them. A header of Anthropic's clients
+/// decides which is meant.
 pub(super) const OF_BOTH: &[&str] = &[
     "/models",
     "/models/{model}",
@@ -79,12 +79,12 @@ pub(super) const OF_BOTH: &[&str] = &[
     "/skills/{id}/versions/{version}",
 ];
 
-/// About messages batches.
+/// About Anthropic's message batches.
 const fn messages(verb: Verb, path: &'static str) -> Endpoint {
     row(verb, path, (Anthropic, Other), Free).names(MessageBatch)
 }
 
-/// What is asked for most comes first.
+/// The most frequent ones come first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     open(Post, "/chat/completions", Chat, ByModel).makes(Completion),
     row(Post, "/messages", (Anthropic, Messages), ByModel),

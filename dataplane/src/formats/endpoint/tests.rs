@@ -1,4 +1,4 @@
-//! Which spellings are an endpoint's.
+//! Which spellings match an endpoint.
 
 use std::{collections::HashSet, fmt::Write as _};
 
@@ -135,7 +135,7 @@ proptest! {
         prop_assert_eq!(canonical(&once).into_owned(), once.clone());
     }
 
-    /// Whatever is done to a path that providers may undo, it is the endpoint or refused.
+    /// A path that a provider may transform into an endpoint is that endpoint or is refused.
     #[test]
     fn no_spelling_of_an_endpoint_is_unknown(
         escaped in proptest::collection::vec(any::<bool>(), 20),

@@ -1,29 +1,29 @@
-//! How long a provider asks to be left alone: the many places where it may say so, which the table names.
+//! How long a provider asks to wait. The table lists the many places where it may say so.
 
 use proxyxai_contract::clock::Millis;
 use serde::Deserialize;
 
 use super::moment;
 
-/// A key that is asked again each hour costs nothing, while a provider's wrong clock may cost a day.
+/// Retrying a key each hour costs nothing, while a provider's wrong clock may cost a day.
 const HINT_MS_MAX: i64 = 3_600_000;
 const BODY_BYTES_MAX: usize = 8 * 1024;
-/// A moment and what may stand before it.
+/// Long enough for a moment and the words before it.
 const TEXT_CHARS_MAX: usize = 48;
 
-/// Where a wait may be said.
+/// Places where a wait may be given.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Hints {
-    /// Headers that say it outright, the most exact first.
+    /// Headers that give the wait directly, most exact first.
     first: Vec<(String, TimeUnit)>,
-    /// What is left of a limit, and when it is whole again.
+    /// Headers with the rest of a limit and when it resets.
     limits: Vec<LimitHeaders>,
-    /// How a header says that nothing is left.
+    /// Header values that mean nothing is left.
     used_up: Vec<String>,
     /// Members of a body.
     fields: Vec<(String, TimeUnit)>,
-    /// What stands before it in a text.
+    /// Words before a wait in a text.
     phrases: Vec<String>,
 }
 
@@ -32,12 +32,12 @@ pub(super) struct Hints {
 struct LimitHeaders {
     left: String,
     reset: String,
-    /// Counts only where it is said that nothing is left.
+    /// Counts only if the header says that nothing is left.
     #[serde(default)]
     said: bool,
 }
 
-/// What a bare number counts.
+/// The unit of a bare number.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum TimeUnit {
@@ -54,7 +54,7 @@ impl TimeUnit {
     }
 }
 
-/// Milliseconds to wait, if anything says so. Never zero, never above an hour.
+/// The wait in milliseconds, if any is given: above zero and at most an hour.
 pub(super) fn hint_ms<'h>(
     hints: &Hints,
     header: &impl Fn(&str) -> Option<&'h str>,
@@ -66,7 +66,7 @@ pub(super) fn hint_ms<'h>(
         let wait = moment::wait(&header(name)?.to_ascii_lowercase(), unit.ms(), now);
         wait.filter(said)
     };
-    // The limits that are used up count; where nothing says what is left, all of them might be.
+    // Only exhausted limits count. If no header says what is left, any of them may be exhausted.
     let used_up = |limit: &&LimitHeaders| match header(&limit.left) {
         Some(left) => hints.used_up.iter().any(|word| left.trim() == word),
         None => !limit.said,
@@ -85,8 +85,7 @@ pub(super) fn hint_ms<'h>(
     ms.map(|ms| ms.min(HINT_MS_MAX))
 }
 
-/// Fields are looked for in the body as it came, whatever they stand in; phrases in its message, which may be
-/// written in escapes.
+/// Fields are searched in the raw body at any depth. Phrases are searched in its message, which may contain escapes.
 fn in_body(hints: &Hints, (body, message): (&[u8], &str), now: Millis) -> Option<i64> {
     let head = body.get(..BODY_BYTES_MAX.min(body.len()))?;
     let body = String::from_utf8_lossy(head).to_ascii_lowercase();
@@ -101,14 +100,14 @@ fn in_body(hints: &Hints, (body, message): (&[u8], &str), now: Millis) -> Option
     fields.or_else(|| phrases(&body))
 }
 
-/// The wait that stands after a mark, wherever the mark first has one.
+/// The wait after the first occurrence of a mark that has one.
 fn after(text: &str, mark: &str, each: f64, now: Millis) -> Option<i64> {
     text.match_indices(mark).find_map(|(at, _)| {
         let after = text.get(at + mark.len()..)?;
         let after = after.trim_start_matches([' ', ':', '"', '\\', '\n', '=']);
         let end = after.char_indices().nth(TEXT_CHARS_MAX);
         let after = after.get(..end.map_or(after.len(), |(end, _)| end))?;
-        // What a text ends with belongs to no date.
+        // The end of a JSON text is not part of a date.
         let after = after.split(['"', '\\', '}']).next().unwrap_or(after);
         moment::wait(after, each, now).filter(|ms| *ms > 0)
     })

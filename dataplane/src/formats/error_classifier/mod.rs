@@ -1,6 +1,6 @@
-//! Whose fault a provider's refusal is, and what becomes of the key that got it. What providers say is a
-//! table (`refusals.json`); here is only what its words lead to. The body is a clue only where providers
-//! agree on nothing better; words that a client could have put there decide nothing.
+//! Decides who caused a provider's refusal and what happens to the key. The table `refusals.json` holds the providers'
+//! wording; this file maps it to verdicts. The body counts only where nothing better is standardized. Words that a
+//! client could have placed there decide nothing.
 
 mod hint;
 mod moment;
@@ -14,45 +14,45 @@ use self::{
     words::ErrorWords,
 };
 
-/// Set by another node on a refusal for lack of balance, which its own owner will cure.
+/// Set by another node that refuses for lack of balance, which that node's operator can fix.
 pub(crate) const CASCADE_MARK: &str = "x-proxyxai-refusal";
 
-/// A limit that is used up, when nobody says until when: so long is too short to hurt and too long to ask
-/// in vain all the time.
+/// Cool-down for an exhausted limit without a stated reset: short enough not to hurt, and long enough to avoid constant
+/// retries.
 const LIMIT_MS: i64 = 10 * 60_000;
 
-/// What a refusal means.
+/// The meaning of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClassifiedRefusal {
     /// What to do.
     pub(crate) verdict: FaultVerdict,
-    /// Why, for logs, operators and the client: our own words, at most 120 printable characters.
+    /// The reason for logs, operators and the client, in our own words: at most 120 printable characters.
     pub(crate) reason: String,
 }
 
-/// What to do about a refusal.
+/// How to react to a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FaultVerdict {
-    /// The client's own fault: it gets the answer as it came.
+    /// The client's fault: deliver the response unchanged.
     Deliver,
-    /// Try another key; this one sleeps.
+    /// Retry with another key; this one cools down.
     RetrySleepKey {
-        /// For so long, if the provider said.
+        /// The wait that the provider gave, if any.
         hint_ms: Option<i64>,
     },
-    /// Try another key; this one sleeps for this model.
+    /// Retry with another key; this one cools down for this model.
     RetrySleepPair {
-        /// For so long, if the provider said.
+        /// The wait that the provider gave, if any.
         hint_ms: Option<i64>,
     },
-    /// Try another key; this one is not accepted or has no funds.
+    /// Retry with another key; this one is not accepted or has no funds.
     RetryQuarantine,
-    /// Try another key; whether this one is accepted has to be found out.
+    /// Retry with another key; a key check must find out whether this one is accepted.
     RetryDoubt,
-    /// Try another key; this one sleeps for the call's account, and for all once others have seen the
-    /// same: what one call brings about says nothing to those of others.
+    /// Retry with another key. This one cools down for the call's account, and for all accounts once others see the
+    /// same failure: what one call causes says nothing about others.
     RetryBlame,
-    /// Try another key; this one is none the worse.
+    /// Retry with another key; this one is unaffected.
     RetryOnly,
 }
 
@@ -60,13 +60,13 @@ pub(crate) enum FaultVerdict {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UpstreamRefusal<'r> {
     pub(crate) status: u16,
-    /// Of which the beginning is enough.
+    /// The beginning is enough.
     pub(crate) body: &'r [u8],
-    /// Whether a model was asked. Elsewhere keys of another kind may be wanted.
+    /// Whether the call was for a model. Otherwise another kind of key may be needed.
     pub(crate) of_model: bool,
 }
 
-/// Judges an answer, whose headers are looked up by lower-case name.
+/// Classifies a refusal. `header` looks up headers by lower-case name.
 pub(crate) fn classify<'h>(
     refusal: UpstreamRefusal<'_>,
     header: &impl Fn(&str) -> Option<&'h str>,
@@ -80,15 +80,15 @@ pub(crate) fn classify<'h>(
     }
 }
 
-/// Judges an error that came in a successful answer, by the status that it would have had by itself,
-/// which is given too. None when it is the client's own, or says nothing of whose it is.
+/// Classifies an error inside a successful response, and returns the status that it should have had. Returns `None` if
+/// the client caused it or the cause is unknown.
 pub(crate) fn classify_embedded<'h>(
     header: &impl Fn(&str) -> Option<&'h str>,
     error: &[u8],
     now: Millis,
 ) -> Option<(u16, ClassifiedRefusal)> {
     let words = ErrorWords::of(error);
-    // Under 403 only words count.
+    // Under 403 only the words count.
     let status = TABLE.status(&words).unwrap_or(403);
     let refusal = UpstreamRefusal {
         status,
@@ -118,7 +118,7 @@ fn weigh<'h>(
             FaultVerdict::RetryOnly
         }
         RefusalMeaning::Fault => match hint_ms() {
-            // Whoever says when to come back speaks of itself.
+            // A provider that gives a time to come back means itself, not the call.
             hint_ms @ Some(_) => FaultVerdict::RetrySleepKey { hint_ms },
             None => FaultVerdict::RetryBlame,
         },
@@ -130,7 +130,7 @@ fn weigh<'h>(
         RefusalMeaning::Limit => FaultVerdict::RetrySleepKey {
             hint_ms: hint_ms().or(Some(LIMIT_MS)),
         },
-        // Where no model is asked, another kind of key may be wanted.
+        // Calls without a model may need another kind of key.
         RefusalMeaning::Key if !refusal.of_model => FaultVerdict::RetryDoubt,
         RefusalMeaning::Key | RefusalMeaning::Funds => FaultVerdict::RetryQuarantine,
         RefusalMeaning::Doubt => FaultVerdict::RetryDoubt,

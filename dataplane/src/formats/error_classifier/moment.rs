@@ -1,16 +1,15 @@
-//! Spans and moments of time as people and programs write them: `6m0s`, `10 seconds`, `2026-12-01 at 00:00
-//! UTC`, seconds since 1970. Moments without a zone are taken for UTC.
+//! Parses durations and moments as people and programs write them: `6m0s`, `10 seconds`, `2026-12-01 at 00:00 UTC`,
+//! seconds since 1970. Moments without a zone are taken as UTC.
 
 use jiff::{Timestamp, civil, fmt::rfc2822, tz::Offset};
 use proxyxai_contract::clock::Millis;
 
-/// No wait is as long as the time since 1970, so that large a number is a moment.
+/// No wait is as long as the time since 1970, so such a large number is a moment.
 const SECONDS_MIN: i64 = 1_000_000_000;
 const MILLIS_MIN: i64 = 1_000_000_000_000;
 const MILLIS_MAX: i64 = 100_000_000_000_000;
 
-/// How long until what a text says from its beginning on, milliseconds: a number of `each` milliseconds, a
-/// span, or a moment.
+/// The wait at the beginning of a text, in milliseconds: a number of `each` milliseconds, a duration, or a moment.
 pub(super) fn wait(text: &str, each: f64, now: Millis) -> Option<i64> {
     let text = text.trim();
     if let Some(date) = date(text) {
@@ -42,7 +41,7 @@ fn milliseconds(text: &str, each: f64) -> Option<i64> {
     format!("{ms:.0}").parse().ok()
 }
 
-/// A span such as `6m0s`, `1.2s`, `20ms`, `10 seconds` or `2 hours and 5 minutes`, and what follows it.
+/// A duration such as `6m0s`, `1.2s`, `20ms`, `10 seconds` or `2 hours and 5 minutes`, and the rest of the text.
 fn span(text: &str) -> Option<(i64, &str)> {
     let mut rest = text;
     let mut total: Option<i64> = None;
@@ -74,7 +73,7 @@ fn span(text: &str) -> Option<(i64, &str)> {
     }
 }
 
-/// A date that a text begins with.
+/// The date at the beginning of a text.
 fn date(text: &str) -> Option<Millis> {
     let whole = text.parse::<Timestamp>().ok();
     let whole = whole.or_else(|| rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
@@ -100,7 +99,7 @@ fn date(text: &str) -> Option<Millis> {
     Some(moment.into())
 }
 
-/// A day such as `2026-12-01`, and what follows it.
+/// A day such as `2026-12-01`, and the rest of the text.
 fn numbered_day(text: &str) -> Option<(civil::Date, &str)> {
     let (day, rest) = text.split_at_checked(10)?;
     let parts: Vec<_> = day.split(['-', '/']).collect();
@@ -116,7 +115,7 @@ fn numbered_day(text: &str) -> Option<(civil::Date, &str)> {
     Some((day, rest))
 }
 
-/// A day such as `dec 1st, 2026`, in lower case, and what follows it.
+/// A day such as `dec 1st, 2026`, in lower case, and the rest of the text.
 fn named_day(text: &str) -> Option<(civil::Date, &str)> {
     const MONTHS: [&str; 12] = [
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
@@ -131,7 +130,7 @@ fn named_day(text: &str) -> Option<(civil::Date, &str)> {
     Some((day, rest))
 }
 
-/// What a zone such as ` +08:00` is ahead of UTC; none when it is anything else.
+/// The offset from UTC of a zone such as ` +08:00`; UTC for anything else.
 fn offset(zone: &str) -> Offset {
     let zone = zone.trim_start();
     let sign = match zone.bytes().next() {

@@ -1,6 +1,5 @@
-//! The table of what providers say when they refuse: read once, looked up rule by rule. The first rule
-//! that fits counts, so rules that know a provider's words stand before those that know only a status; what no
-//! rule fits is the call's own.
+//! The table of providers' refusals. The first matching rule wins, so rules with a provider's words precede rules with
+//! only a status. If no rule matches, the call is at fault.
 
 use std::{ops::RangeInclusive, sync::LazyLock};
 
@@ -8,13 +7,13 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{UpstreamRefusal, hint::Hints, words::ErrorWords};
 
-/// Read when the first provider refuses. A test reads it too, so that it is never empty.
+/// Parsed at the first refusal. A test parses it too, so it is never empty.
 pub(super) static TABLE: LazyLock<Table> =
     LazyLock::new(|| serde_json::from_str(TEXT).unwrap_or_default());
 
 const TEXT: &str = include_str!("refusals.json");
 
-/// All that is known of providers' refusals.
+/// All known refusals of providers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
@@ -23,7 +22,7 @@ pub(super) struct Table {
     rules: Vec<RefusalRule>,
 }
 
-/// What a status would be called in an error's own words.
+/// The status that an error's own words stand for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NamedStatus {
@@ -31,11 +30,11 @@ struct NamedStatus {
     names: Vec<String>,
 }
 
-/// One way to refuse. Everything that is given has to fit.
+/// One kind of refusal. All given conditions must match.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RefusalRule {
-    /// Who is known to say it, for readers.
+    /// Who is known to send it, for readers.
     #[cfg_attr(not(test), expect(dead_code, reason = "told to readers of the table"))]
     by: String,
     means: RefusalMeaning,
@@ -43,48 +42,48 @@ struct RefusalRule {
     status: Vec<RangeInclusive<u16>>,
     #[serde(default)]
     on: RuleScope,
-    /// One of them is a code of the body.
+    /// The body has one of these codes.
     #[serde(default)]
     codes: Vec<String>,
-    /// The message begins with one of them.
+    /// The message begins with one of these.
     #[serde(default)]
     begins: Vec<String>,
-    /// The message has one of each.
+    /// The message has one of each list.
     #[serde(default)]
     has: Vec<Vec<String>>,
-    /// Where it is documented or was seen.
+    /// Where it is documented or was observed.
     #[cfg_attr(not(test), expect(dead_code, reason = "told to readers of the table"))]
     source: String,
 }
 
-/// On which routes a rule counts.
+/// The calls to which a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RuleScope {
     #[default]
     Any,
-    /// Where a model is asked.
+    /// Calls for a model.
     Model,
     Other,
 }
 
-/// What a refusal says.
+/// The meaning of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RefusalMeaning {
     /// The call is at fault.
     Call,
-    /// The call is more than this key can give; another may.
+    /// The call exceeds this key's abilities; another key may serve it.
     Elsewhere,
-    /// It was a bad moment.
+    /// A transient failure.
     Again,
-    /// The call goes in a circle.
+    /// The call goes in a loop.
     Circle,
-    /// Too many calls of this model.
+    /// Too many calls for this model.
     Rate,
     /// The key cannot serve this model for a while.
     Model,
-    /// The key's allowance is used up until it is renewed.
+    /// The key's allowance is exhausted until it renews.
     Limit,
     /// The key's account cannot pay.
     Funds,
@@ -92,9 +91,9 @@ pub(super) enum RefusalMeaning {
     Key,
     /// Either the key or the call is not accepted.
     Doubt,
-    /// The provider is not there.
+    /// The provider is unavailable.
     Down,
-    /// The provider failed, perhaps over this call.
+    /// The provider failed, perhaps because of this call.
     Fault,
 }
 
@@ -110,8 +109,7 @@ impl Table {
         rule.map_or(RefusalMeaning::Call, |rule| rule.means)
     }
 
-    /// The status that says the same as an error's words; none when no code is known. A number counts
-    /// before a name.
+    /// The status that an error's words stand for. Returns `None` if no code is known. A number precedes a name.
     pub(super) fn status(&self, words: &ErrorWords) -> Option<u16> {
         let number = |code: &String| code.parse().ok().filter(|code| (400..600).contains(code));
         let number = words.codes.iter().find_map(number);
@@ -121,7 +119,7 @@ impl Table {
     }
 }
 
-// === impl Rule ===
+// === impl RefusalRule ===
 
 impl RefusalRule {
     fn fits(&self, refusal: UpstreamRefusal<'_>, words: &ErrorWords) -> bool {
@@ -145,10 +143,10 @@ impl RefusalRule {
     }
 }
 
-// === impl Meaning ===
+// === impl RefusalMeaning ===
 
 impl RefusalMeaning {
-    /// In our own words.
+    /// A description in our own words.
     pub(super) const fn why(self) -> &'static str {
         match self {
             Self::Call | Self::Again | Self::Down | Self::Fault => "",
@@ -163,7 +161,7 @@ impl RefusalMeaning {
     }
 }
 
-/// Statuses such as `400 401-403`.
+/// Reads statuses such as `400 401-403`.
 fn statuses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<RangeInclusive<u16>>, D::Error> {
     let text = String::deserialize(from)?;
     let number = |text: &str| text.parse::<u16>().map_err(D::Error::custom);

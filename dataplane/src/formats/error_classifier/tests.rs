@@ -1,4 +1,4 @@
-//! Laws of judging: what the statuses mean, whose words count, and how long to wait.
+//! Rules of classification: what statuses mean, whose words count, and how long to wait.
 
 mod texts;
 
@@ -109,7 +109,7 @@ fn an_error_within_an_answer_is_judged_by_what_it_calls_itself() {
             r#"{"error":{"type":"authentication_error"}}"#,
             Some((401, FaultVerdict::RetryDoubt)),
         ),
-        // The client's own, or nobody knows whose.
+        // The client's own fault, or unknown.
         (
             r#"{"error":{"type":"invalid_request_error","code":"context_length_exceeded"}}"#,
             None,
@@ -169,7 +169,7 @@ fn a_429_for_lack_of_funds_is_no_rate_limit() {
         judged(429, &[("retry-after", "5")], openai),
         FaultVerdict::RetryQuarantine
     );
-    // The same sentence is a mere rate limit elsewhere.
+    // Elsewhere the same sentence is only a rate limit.
     let gemini = r#"[{"error":{"code":429,"message":"You exceeded your current quota, please check your plan and billing details. Please retry in 12.5s.","status":"RESOURCE_EXHAUSTED","details":[{"@type":"x","retryDelay":"12s"}]}}]"#;
     assert_eq!(hint(&[], gemini), Some(12_000));
     assert_eq!(

@@ -1,5 +1,5 @@
-//! The words of an error body, by the shapes that providers use: codes, which are compared whole, and the
-//! message, in which a client's own words may stand, mostly in quotes.
+//! Extracts the words of an error body in any provider's shape: codes, which are compared whole, and the message. A
+//! client's own words may appear in the message, mostly in quotes.
 
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -10,14 +10,14 @@ const PLAIN_BYTES_MAX: usize = 512;
 pub(super) struct ErrorWords {
     pub(super) codes: Vec<String>,
     pub(super) message: String,
-    /// The message without what stands in quotes.
+    /// The message without quoted parts.
     pub(super) unquoted: String,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ErrorBody {
-    /// Google wraps errors of streams in a list. It stands first, for a list would fill an object as well.
+    /// Google wraps errors of streams in a list. It comes first, because a list would also match an object.
     List(Vec<ErrorMembers>),
     Object(Box<ErrorMembers>),
     Text(String),
@@ -44,7 +44,7 @@ struct ErrorMembers {
     details: ErrorPart,
 }
 
-/// What errors stand in.
+/// Where errors appear.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ErrorPart {
@@ -54,7 +54,7 @@ enum ErrorPart {
     Other(IgnoredAny),
 }
 
-/// `MiniMax`'s own place for errors, which it fills under 200 as well.
+/// `MiniMax`'s own field for errors, used even under status 200.
 #[derive(Deserialize)]
 struct BaseError {
     #[serde(default)]
@@ -67,7 +67,7 @@ struct BaseError {
 #[serde(untagged)]
 enum ErrorText {
     Words(String),
-    /// Some use a status for a code.
+    /// Some send a status as the code.
     Number(i64),
     Other(IgnoredAny),
 }
@@ -84,7 +84,7 @@ impl Default for ErrorText {
     }
 }
 
-// === impl Words ===
+// === impl ErrorWords ===
 
 impl ErrorWords {
     pub(super) fn of(body: &[u8]) -> Self {
@@ -141,7 +141,7 @@ impl ErrorWords {
         self.part(details, false);
     }
 
-    /// An error, or what is told of it.
+    /// An error, or details of it.
     fn part(&mut self, part: ErrorPart, speaks: bool) {
         match part {
             ErrorPart::Object(members) if speaks => self.read(*members),
@@ -155,7 +155,7 @@ impl ErrorWords {
         }
     }
 
-    /// A body that is no JSON. A page of HTML says nothing about a key.
+    /// A body that is not JSON. An HTML page says nothing about a key.
     fn plain(&mut self, body: &[u8]) {
         if body.len() <= PLAIN_BYTES_MAX && !body.starts_with(b"<") && !body.starts_with(b"{") {
             self.message = String::from_utf8_lossy(body).to_ascii_lowercase();
@@ -179,7 +179,7 @@ impl ErrorWords {
     }
 }
 
-/// A text without what stands in quotes, which may be anybody's words. An apostrophe is no quote.
+/// A text without its quoted parts, which anyone may have written. An apostrophe is no quote.
 fn unquoted(text: &str) -> String {
     if !text.contains(['"', '\'', '`']) {
         return text.to_owned();

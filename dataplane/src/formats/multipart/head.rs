@@ -1,32 +1,31 @@
-//! What is strict about a form: boundaries that all readers find in the same places, and heads of parts that
-//! they all read alike. Readers differ about line ends, preambles, escapes and encodings of names, folded and
-//! repeated headers; a form that has any of these is refused where it has to be understood.
+//! Strict parsing of forms: boundaries and part heads must read alike for all parsers. Parsers differ on line ends,
+//! preambles, escapes and encodings of names, and on folded or repeated headers. In strict mode, forms with any of
+//! these are refused.
 
 use memchr::memmem;
 
 use super::{FormProblem, Parameter, is_token_byte, parameters};
 
-/// Codings of a part that change none of its bytes.
+/// Transfer encodings that do not change any byte.
 const PLAIN_CODINGS: [&str; 3] = ["7bit", "8bit", "binary"];
-/// Charsets whose ASCII letters are those of ASCII.
+/// Charsets that contain ASCII.
 const PLAIN_CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "iso-8859-1"];
 
 /// The head of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PartHead<'a> {
     pub(super) name: &'a str,
-    /// Whether the part is a file, or of a type of its own, to some readers.
+    /// Whether some parsers take the part as a file or a typed value.
     pub(super) typed: bool,
 }
 
-/// Checks that a boundary stands at the beginnings of lines only, that nothing comes before the first one, and
-/// that the last one ends the form.
+/// Checks that boundaries appear only at line starts, that nothing precedes the first, and that the last ends the form.
 pub(super) fn boundaries(body: &[u8], boundary: &str) -> Result<(), FormProblem> {
     let line = format!("--{boundary}");
     if !body.starts_with(line.as_bytes()) {
         return Err("it must begin with its boundary");
     }
-    // Who does not take quotes off looks for these.
+    // A parser that keeps the quotes looks for these.
     let quoted = format!("--\"{boundary}");
     if memmem::find(body, quoted.as_bytes()).is_some() {
         return Err("its boundary stands where it ends no part");
@@ -53,7 +52,7 @@ pub(super) fn boundaries(body: &[u8], boundary: &str) -> Result<(), FormProblem>
 }
 
 impl<'a> PartHead<'a> {
-    /// Reads a head, which begins with the line end of its boundary.
+    /// Parses a head. It begins with the line end of its boundary.
     pub(super) fn read(head: &'a [u8]) -> Result<Self, FormProblem> {
         let head = std::str::from_utf8(head).map_err(|_| "a part's headers are not UTF-8")?;
         let mut found = PartHeaders::default();
@@ -132,7 +131,7 @@ fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|char| char == '\\' || char.is_control())
 }
 
-/// Whether a reader that does not know quotes or escapes could find a name in a value.
+/// Whether a parser without quotes or escapes could find a name in a value.
 fn hides_a_name(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     lower.match_indices("name").any(|(at, name)| {

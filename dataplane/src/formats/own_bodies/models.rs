@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::formats::percent_decoded;
 
-/// Anthropic's own limit. Without one all are on a page, for clients that do not turn over.
+/// Anthropic's own limit. Without one, all models are on one page, for clients that do not page.
 const LIMIT_MAX: usize = 1000;
 /// What Anthropic says where it does not know.
 const CREATED: &str = "1970-01-01T00:00:00Z";
@@ -33,7 +33,7 @@ pub(crate) struct AnthropicModel<'a> {
     created_at: &'static str,
 }
 
-/// Which part of a list is wanted.
+/// The part of a list to return.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
     limit: Option<usize>,
@@ -42,7 +42,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// As a query says it. What it says wrongly it does not say.
+    /// Reads a query. Invalid parameters are ignored.
     pub(crate) fn of(query: &str) -> Self {
         let mut page = Self::default();
         for pair in query.split('&') {
@@ -78,7 +78,7 @@ pub(crate) fn anthropic_models(names: &BTreeSet<String>, page: &Page) -> Bytes {
     let names = names.iter().map(String::as_str);
     let names: Vec<&str> = names.filter(after).filter(before).collect();
     let skipped = names.len().saturating_sub(limit);
-    // Towards the end, unless it is gone back.
+    // Backwards from the end if only `before` is given.
     let from = if page.before.is_some() && page.after.is_none() {
         skipped
     } else {

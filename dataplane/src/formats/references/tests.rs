@@ -1,4 +1,4 @@
-//! What refers, what does not, and that nothing is missed.
+//! Tests which names refer to objects and which do not, and that none is missed.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 fn found(body: &str, route: Route) -> Vec<(&'static str, String)> {
     let found = find(body.as_bytes(), route, None).unwrap();
-    // What the names tell beforehand must not make a difference.
+    // The cues from names must not change the result.
     let cues = crate::formats::request::read(body.as_bytes(), "application/json", false)
         .ok()
         .and_then(|facts| facts.cues);

@@ -1,5 +1,5 @@
-//! Reads a body as a whole for what it refers to. Names are compared as the most lenient reader does, a member that is
-//! given twice counts twice, and what cannot be read is an error: a provider may read it.
+//! Parses a whole body for its references. Names are compared like the most lenient parser does, and duplicate members
+//! all count. What cannot be read is an error, because a provider may be able to read it.
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range, sync::LazyLock};
 
@@ -10,14 +10,14 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use super::{REFERENCES_MAX, Reference, ReferenceError, ReferenceScope, refers};
 use crate::formats::Route;
 
-/// Half of a character that JSON writes as two escapes. Clients cut texts between them, and no id has any.
+/// Half of a character that JSON writes as two escapes. Clients cut texts between the two; ids contain neither.
 static HALF: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [br"\ud", br"\uD"].map(Finder::new));
 const ESCAPE_BYTES: usize = 6;
 
 /// All references of a text.
 ///
 /// # Errors
-/// When there are too many, or it cannot be read.
+/// Errors if there are too many, or if it cannot be read.
 pub(super) fn references(json: &[u8], route: Route) -> Result<Vec<Reference>, ReferenceError> {
     let with_model = route != Route::Other;
     match read(json, with_model) {
@@ -44,7 +44,7 @@ fn read(json: &[u8], with_model: bool) -> Result<Vec<Reference>, ReferenceError>
     Ok(found.order)
 }
 
-/// The same text with blanks for the characters that are escaped in halves.
+/// The text with blanks for half escapes.
 fn without_halves(json: &[u8]) -> Cow<'_, [u8]> {
     let mut text = Cow::Borrowed(json);
     for at in HALF.iter().flat_map(|half| half.find_iter(json)) {
@@ -64,7 +64,7 @@ fn without_halves(json: &[u8]) -> Cow<'_, [u8]> {
     text
 }
 
-/// What was found, each once.
+/// The references found, without duplicates.
 #[derive(Default)]
 struct FoundReferences {
     order: Vec<Reference>,
@@ -74,7 +74,7 @@ struct FoundReferences {
 }
 
 impl FoundReferences {
-    /// False when it is one too many.
+    /// Returns false if there are too many.
     fn add(&mut self, kind: ObjectKind, id: &str) -> bool {
         let reference = (kind, id.to_owned());
         if id.is_empty() || self.seen.contains(&reference) {
@@ -88,7 +88,7 @@ impl FoundReferences {
         !self.too_many
     }
 
-    /// Takes back what was found for the first time between.
+    /// Removes the references first found in this range.
     fn forget(&mut self, made_up: Range<usize>) {
         for reference in self.order.drain(made_up) {
             self.seen.remove(&reference);
@@ -96,24 +96,24 @@ impl FoundReferences {
     }
 }
 
-/// What a value is, by the name before it.
+/// The role of a value, from the name before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ValueRole {
     Anywhere,
     /// The body itself.
     Root,
-    /// An id, or a list of them, or an object that has one.
+    /// An id, a list of ids, or an object with an id.
     Id(ObjectKind),
-    /// Something of the client's own, in which names mean nothing.
+    /// The client's own data, in which names mean nothing.
     Own,
-    /// Members with names of the client's own, whose values mean what they mean anywhere.
+    /// Members with names chosen by the client; their values have the usual meaning.
     Named,
-    /// What a model is given, or a conversation: each may stand for something that was put out before.
+    /// The model's input, or a conversation: each item may refer to earlier output.
     Items,
     /// Its `id` and its `type`.
     ItemId,
     ItemType,
-    /// What makes more of it than a reference.
+    /// Content that makes an item more than a reference.
     Substance(Substance),
 }
 
@@ -151,7 +151,7 @@ fn place(name: &str, with_model: bool) -> ValueRole {
     }
 }
 
-/// A member's name, as far as it matters.
+/// The relevant part of a member's name.
 struct RoleSeed {
     with_model: bool,
 }
@@ -176,16 +176,16 @@ impl Visitor<'_> for RoleSeed {
     }
 }
 
-/// Goes through one value.
+/// Visits one value.
 struct ReferenceVisitor<'f> {
     found: &'f mut FoundReferences,
     place: ValueRole,
 }
 
-/// What a value was.
+/// The result of a visit.
 #[derive(Default)]
 struct VisitedValue {
-    /// Whether there was anything in it.
+    /// Whether it was not empty.
     something: bool,
     text: Option<String>,
 }
@@ -199,7 +199,7 @@ impl VisitedValue {
     }
 }
 
-/// What an object says of itself.
+/// What an object says about itself.
 #[derive(Default)]
 struct ObjectFacts {
     ids: Vec<String>,
@@ -207,12 +207,12 @@ struct ObjectFacts {
     content: bool,
     encrypted: bool,
     result: bool,
-    /// What was found in its input.
+    /// The references found in its input.
     input: Option<Range<usize>>,
 }
 
 impl ObjectFacts {
-    /// Whether it stands for something that the provider has.
+    /// Whether it refers to something stored by the provider.
     fn refers(&self) -> bool {
         let of_kind = |kind: &String| match kind.as_str() {
             "item_reference" => true,
@@ -228,7 +228,7 @@ impl ObjectFacts {
         }
     }
 
-    /// Whether its input is what a model made up.
+    /// Whether a model generated its input.
     fn is_tool_use(&self) -> bool {
         self.kinds.iter().any(|kind| kind.ends_with("tool_use"))
     }

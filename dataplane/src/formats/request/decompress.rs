@@ -1,6 +1,6 @@
-//! Compressed bodies, taken apart piece by piece, so that whoever drives it can stop, count and let others go
-//! first. What two decoders could read differently is refused: a second stream behind the first, checksums and
-//! lengths that do not fit, and deflate that is sound with and without its wrapper.
+//! Decompresses bodies in small steps, so that the caller can stop, count and yield. Bodies that two decoders could
+//! read differently are refused: trailing streams, wrong checksums and lengths, and deflate that is valid with and
+//! without its wrapper.
 
 use std::io::{self, Cursor, Read};
 
@@ -9,17 +9,17 @@ use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 use ruzstd::decoding::StreamingDecoder;
 
-/// What a decoder of `Content-Encoding: zstd` has to be able to hold, and no more (RFC 9659, 3).
+/// The window that a decoder of `Content-Encoding: zstd` must support, and no more (RFC 9659, 3).
 const ZSTD_WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const FLATE_WINDOW_BYTES: usize = 64 * 1024;
-/// Tables of codes and the like, of any decoder.
+/// Code tables and the like, for any decoder.
 const TABLE_BYTES: usize = 128 * 1024;
-/// So small a body may be packed as tightly as it can be.
+/// Bodies up to this size may have any compression ratio.
 const UNPACKED_BYTES_FREE: usize = 4 * 1024 * 1024;
-/// Prompts are packed to a tenth, long conversations that quote themselves to a thirtieth.
+/// Prompts compress to a tenth, long conversations that repeat themselves to a thirtieth.
 const RATIO_MAX: usize = 100;
 
-/// How a body is packed.
+/// The compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ContentCoding {
     Brotli,
@@ -28,13 +28,13 @@ pub(crate) enum ContentCoding {
     Zstd,
 }
 
-/// A body that is being unpacked.
+/// Decompresses one body.
 pub(crate) struct Decompressor {
     decoder: Decoder,
     packed_bytes: usize,
 }
 
-/// It is not what it is said to be, or not only that.
+/// The body is invalid, or has trailing data.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DecompressError;
 
@@ -54,15 +54,15 @@ struct Brotli {
 
 struct Zstd {
     reader: StreamingDecoder<Cursor<Bytes>, ruzstd::decoding::FrameDecoder>,
-    /// What its head says of its length.
+    /// The length given in its header.
     said: Option<u64>,
     made: u64,
 }
 
-// === impl Coding ===
+// === impl ContentCoding ===
 
 impl ContentCoding {
-    /// By its name in `Content-Encoding`.
+    /// The coding with this name in `Content-Encoding`.
     pub(crate) fn of(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "br" => Some(Self::Brotli),
@@ -83,24 +83,24 @@ impl ContentCoding {
     }
 }
 
-/// How large a body may become, of which so many bytes came.
+/// The size limit of a decompressed body, given its compressed size.
 pub(crate) fn bytes_max(packed_bytes: usize, body_bytes_max: usize) -> usize {
     let tightest = packed_bytes.saturating_mul(RATIO_MAX);
     tightest.max(UNPACKED_BYTES_FREE).min(body_bytes_max)
 }
 
-// === impl Unpacking ===
+// === impl Decompressor ===
 
 impl Decompressor {
     /// # Errors
-    /// When its beginning is wrong already.
+    /// Errors if the beginning is invalid.
     pub(crate) fn new(coding: ContentCoding, packed: Bytes) -> Result<Self, DecompressError> {
         let packed_bytes = packed.len();
         let decoder = match coding {
             ContentCoding::Brotli => Decoder::Brotli(Box::new(Brotli {
                 packed,
                 at: 0,
-                // Without large windows, which `br` does not have (RFC 7932): a ring may be 1 GiB in them.
+                // Without large windows, which `br` does not have (RFC 7932): they allow a ring of 1 GiB.
                 state: BrotliState::new_strict(
                     StandardAlloc::default(),
                     StandardAlloc::default(),
@@ -119,10 +119,10 @@ impl Decompressor {
         })
     }
 
-    /// What it holds at most, besides the body packed and unpacked.
+    /// Upper bound on its memory, in addition to the compressed and decompressed body.
     pub(crate) fn memory_bytes(&self) -> usize {
         let window = match &self.decoder {
-            // Twice: it is moved when it grows.
+            // Twice, because it is moved when it grows.
             Decoder::Brotli(it) => it.window_bytes() * 2,
             Decoder::Deflate(_) | Decoder::Gzip(_) => FLATE_WINDOW_BYTES,
             Decoder::Zstd(it) => it.window_bytes() * 2,
@@ -130,7 +130,7 @@ impl Decompressor {
         window + TABLE_BYTES
     }
 
-    /// Unpacks so many bytes at most; none when all has been, and nothing is left over.
+    /// Decompresses at most this many bytes. Returns 0 at the end. Errors if anything is left over then.
     pub(crate) fn step(
         &mut self,
         bytes_max: usize,
@@ -165,7 +165,7 @@ impl Decompressor {
 // === impl Brotli ===
 
 impl Brotli {
-    /// By the bits that a stream begins with (RFC 7932, 9.1).
+    /// The window size from the first bits of the stream (RFC 7932, 9.1).
     fn window_bytes(&self) -> usize {
         let first = u32::from(self.packed.first().copied().unwrap_or_default());
         let bits = match (first & 1, first >> 1 & 7, first >> 4 & 7) {
@@ -196,7 +196,7 @@ impl Brotli {
         match came {
             BrotliResult::ResultSuccess => self.done = true,
             BrotliResult::NeedsMoreOutput if made > 0 => {}
-            // It was cut short, or is none.
+            // It is truncated or invalid.
             BrotliResult::NeedsMoreInput
             | BrotliResult::NeedsMoreOutput
             | BrotliResult::ResultFailure => return Err(DecompressError),
@@ -221,14 +221,14 @@ impl Zstd {
         })
     }
 
-    /// What it says is not worth another look: a frame that is one segment has no window of its own.
+    /// The window size from the header. A single-segment frame has no window of its own.
     fn window_bytes(&self) -> usize {
         let head = self.reader.get_ref().get_ref();
         let descriptor = head.get(4).copied().unwrap_or_default();
         let said = if descriptor & 0b10_0000 != 0 {
             self.said.unwrap_or_default()
         } else {
-            // Exponent and mantissa of an eighth (RFC 8878, 3.1.1.1.2).
+            // Exponent and mantissa, in eighths (RFC 8878, 3.1.1.1.2).
             let window = u64::from(head.get(5).copied().unwrap_or_default());
             let base = 1u64 << (10 + (window >> 3));
             base + base / 8 * (window & 7)
@@ -256,8 +256,8 @@ fn damaged(_: io::Error) -> DecompressError {
     DecompressError
 }
 
-/// Whether the wrapper of zlib can be read as the head of a stored block of deflate itself: some servers take
-/// one for `deflate`, some the other.
+/// Whether zlib's wrapper also reads as the header of a stored raw deflate block. Some servers take `deflate` as one,
+/// some as the other.
 fn is_raw_as_well(packed: &[u8]) -> bool {
     match packed {
         [first, length_low, length_high, check_low, check_high, ..] => {
@@ -374,7 +374,7 @@ mod tests {
                 "{coding:?}"
             );
         }
-        // A frame that says it has one byte more than its block gives: RFC 8878, 3.1.1.
+        // The header declares one byte more than the block has: RFC 8878, 3.1.1.
         let honest = b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00ab";
         assert_eq!(unpacked(ContentCoding::Zstd, honest, 64).unwrap(), b"ab");
         let lying = b"\x28\xb5\x2f\xfd\x20\x03\x11\x00\x00ab";
@@ -418,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_brotli_window_is_none_of_the_large_ones() {
-        // Sixteen bits and twenty-five, each with `{}` as it is; decoders for large windows take both.
+        // Windows of 16 and 25 bits, each with `{}` stored; decoders with large windows accept both.
         let small = b"\x10\x00\x10{}\x03";
         assert_eq!(unpacked(ContentCoding::Brotli, small, 64).unwrap(), b"{}");
         let large = b"\x11\x19\x02\x00\x02{}\x03";

@@ -1,4 +1,4 @@
-//! What a form says. Its fields are read like the members of JSON: each once, under its very name, as plain text.
+//! The facts of a form. Its fields are read like JSON members: once each, under the exact name, as plain text.
 
 use super::{
     BadRequest, Form, MODEL_BYTES_MAX, RequestFacts, SIZE_BYTES_MAX, check_model,
@@ -9,18 +9,18 @@ use crate::formats::{references::of_field, usage::is_file};
 
 /// Longer than any object's id.
 const ID_BYTES_MAX: usize = 1024;
-/// A field of this name has browsers' words for the charset of all others, and some readers follow it.
+/// Browsers use this field for the charset of all others, and some parsers follow it.
 const CHARSET: &str = "_charset_";
 
-/// Fields that say where a file is that is not here.
+/// Fields with the location of a file that is not in the form.
 const ELSEWHERE: [&str; 4] = ["url", "file_url", "audio_url", "file_id"];
 
 /// # Errors
-/// When it is no form, or names its model wrongly; with `strict`, when it could be read in two ways.
+/// Errors if it is not a form, or if its model is invalid; with `strict`, if it is ambiguous.
 pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestFacts, BadRequest> {
     let mut facts = RequestFacts {
         form: Form::Multipart,
-        // There are files in it, of which a model does not read the bytes.
+        // It contains files, whose bytes a model does not read as text.
         reads_more: true,
         ..RequestFacts::default()
     };
@@ -44,7 +44,7 @@ pub(super) fn read(body: &[u8], boundary: &str, strict: bool) -> Result<RequestF
     Ok(facts)
 }
 
-/// Refuses a field that stands there twice, or that some readers take for a known one and others do not.
+/// Refuses a duplicate field, and one that only some parsers take for a known field.
 fn check(
     field: &FormField<'_>,
     text: &[u8],

@@ -1,14 +1,14 @@
-//! What a body is said to be. Where a model is to be read there is one way to say it, so that no provider takes
-//! the body for something else.
+//! The declared type of a body. Where a model must be read, only unambiguous declarations are accepted, so that no
+//! provider reads the body as something else.
 
 use std::borrow::Cow;
 
 use super::{BadRequest, multipart};
 
-/// The longest boundary there may be (RFC 2046, 5.1.1).
+/// The longest boundary that RFC 2046, 5.1.1 allows.
 const BOUNDARY_BYTES_MAX: usize = 70;
 
-/// What a body is read as.
+/// The format to read a body as.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyKind<'a> {
     Other,
@@ -17,7 +17,7 @@ pub(super) enum BodyKind<'a> {
 }
 
 impl<'a> BodyKind<'a> {
-    /// As far as it can be understood.
+    /// The format, as far as it can be understood.
     pub(super) fn of(content_type: &'a str) -> Self {
         let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
         let essence = essence.trim().to_ascii_lowercase();
@@ -32,14 +32,14 @@ impl<'a> BodyKind<'a> {
         Self::Other
     }
 
-    /// Where it has to be JSON or a form, in words that all readers understand alike.
+    /// The format in strict mode: JSON or a form, in a declaration that all parsers understand alike.
     pub(super) fn strictly(content_type: &'a str) -> Result<Self, BadRequest> {
         let wrong = |problem| BadRequest::Field {
             field: "Content-Type",
             problem,
         };
         if content_type.is_empty() {
-            // It goes on with that word.
+            // The request is forwarded as `application/json`.
             return Ok(Self::Json);
         }
         let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
@@ -90,7 +90,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(multipart::is_token_byte)
 }
 
-/// One that no reader cuts off or takes apart. More signs may stand in quotes, where all readers need them.
+/// A boundary that no parser truncates or splits. Quotes allow more characters, if all parsers require the quotes.
 fn is_boundary(text: &str, quoted: bool) -> bool {
     let fits = |byte: u8| {
         byte.is_ascii_alphanumeric()

@@ -1,6 +1,6 @@
-//! The members of a body that are read, or that change what a call costs: each may stand there once, under its
-//! very name. Providers read names more leniently than JSON has them (Go without case, the last one winning), so
-//! a name that any of them could take for one of these is told apart from all others.
+//! The members of a body that are read or that affect its cost. Each may appear once, under its exact name. Providers
+//! match names leniently (Go ignores case, and the last one wins), so names that could pass for one of these are
+//! recognized.
 
 use std::{collections::HashMap, fmt, ops::Range, sync::LazyLock};
 
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::formats::{parameters, references::ReferenceCues};
 
-/// What is read comes first, then what only must not be there twice: what is charged for otherwise, and the
-/// texts that are counted where a provider reports nothing.
+/// First the members that are read; then those that must not be duplicated: members with a charge of their own, and
+/// texts that are counted if a provider reports no usage.
 pub(super) static NAMES: LazyLock<KnownMembers> = LazyLock::new(|| {
     let read = [
         "model",
@@ -57,89 +57,89 @@ pub(super) static NAMES: LazyLock<KnownMembers> = LazyLock::new(|| {
 pub(super) const MODEL: usize = 0;
 pub(super) const STREAM: usize = 1;
 pub(super) const STREAM_OPTIONS: usize = 2;
-/// Limits of an answer: chat's old name, which others have too, its new one, and that of responses.
+/// Limits of an answer: chat's old name, which others share, its new one, and that of responses.
 pub(super) const LIMITS: [usize; 3] = [3, 4, 5];
 pub(super) const N: usize = 6;
 pub(super) const SIZE: usize = 7;
-/// What has the work done after the call: OpenAI's responses and xAI's chat completions.
+/// Defers the work until after the call: OpenAI's responses and xAI's chat completions.
 pub(super) const LATER: [usize; 2] = [8, 9];
 pub(super) const PREVIOUS: usize = 10;
 pub(super) const CONVERSATION: usize = 11;
 pub(super) const STORE: usize = 12;
-/// `OpenRouter`'s word for trying other models.
+/// `OpenRouter`'s option to try other models.
 pub(super) const ROUTE: usize = 13;
-/// Answers that are written, of which fewer may be given back.
+/// Choices that are generated, of which fewer may be returned.
 pub(super) const BEST_OF: usize = 14;
-/// Who is to be served first, at a price: `OpenAI`'s name and Anthropic's; and where.
+/// Priority at a price: `OpenAI`'s name and Anthropic's; and the region.
 pub(super) const TIER: [usize; 3] = [15, 16, 28];
-/// Of pictures and video.
+/// Of images and video.
 pub(super) const QUALITY: usize = 17;
-/// How often tools that the provider runs may be used in all.
+/// How often tools run by the provider may be used in total.
 pub(super) const TOOL_CALLS: usize = 18;
 /// Google's and Cohere's names for `n`.
 pub(super) const CHOICES: [usize; 2] = [19, 20];
-/// What has the web searched without a tool: `OpenAI`'s, xAI's and Qwen's names.
+/// Searches the web without a tool: `OpenAI`'s, xAI's and Qwen's names.
 pub(super) const SEARCHES: [usize; 3] = [21, 22, 23];
-/// Servers of others, whose tools are run.
+/// Third-party servers whose tools the provider runs.
 pub(super) const MCP_SERVERS: usize = 24;
-/// Says that the model is to think, or how much.
+/// Enables or limits reasoning.
 pub(super) const REASONING: [usize; 3] = [25, 26, 27];
-/// The text itself, or, of responses, a template that the provider keeps.
+/// The text itself or, in responses, a template stored by the provider.
 pub(super) const PROMPT: usize = READ;
 
-/// What says for whom a call is: nothing depends on it, so it may stand there as it likes.
+/// Names the user of a call. Only tags depend on it, so its spelling and duplicates are not checked.
 pub(super) const TOLD: Range<usize> = 29..READ;
 
-/// Those of `stream_options`.
+/// The members of `stream_options`.
 pub(super) static OPTIONS: LazyLock<KnownMembers> =
     LazyLock::new(|| KnownMembers::new(&["include_usage"], &[], &[]));
 pub(super) const INCLUDE_USAGE: usize = 0;
 
-/// How many are read.
+/// Number of members that are read.
 pub(super) const READ: usize = 32;
 
-/// Longer than any of the names, folded.
+/// Longer than any of the names after folding.
 pub(crate) const FOLDED_BYTES_MAX: usize = 32;
 
-/// Names of one object that matter. Each member of each body is looked up in them.
+/// The known names of one object. Each member of each body is looked up here.
 #[derive(Debug)]
 pub(super) struct KnownMembers {
-    /// Those that are read, those that are minded, and the roots.
+    /// Members that are read, members that are only checked, and the roots.
     all: Vec<&'static str>,
     read: usize,
-    /// Those with names of models inside.
+    /// Members that contain names of models.
     roots: &'static [ModelMember],
-    /// Where they stand in `all`.
+    /// Index in `all` by exact name.
     exact: HashMap<&'static str, usize, FastHashState>,
-    /// The same, as the most lenient reader compares them.
+    /// Index in `all` by name, as the most lenient parser compares names.
     folded: HashMap<String, usize, FastHashState>,
 }
 
-/// A name, as far as it matters.
+/// The match of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MemberMatch {
-    /// Its place among the names.
+    /// The exact name, with its index.
     Exact(usize),
-    /// Another spelling of this one.
+    /// Another spelling of this name.
     Other(&'static str),
 }
 
-/// What an object has of them, as it was written, so that a wrong type can be named.
+/// The known members of an object as raw JSON, so that a wrong type can be reported.
 #[derive(Debug, Default)]
 pub(super) struct BodyMembers<'a> {
     values: [Option<&'a RawValue>; READ],
-    /// The models that are named below roots.
+    /// The models named below roots.
     pub(super) named: NamedModels,
     seen: u64,
-    /// Those of them that are not null.
+    /// The members that are not null.
     filled: u64,
-    /// What the names of all members, nested ones too, tell of references; none where they were not looked at.
+    /// What the names of all members, also nested ones, say about references; `None` if they were not inspected.
     pub(super) cues: Option<ReferenceCues>,
-    /// The first one that is spelled in another way.
+    /// The first member with another spelling.
     misspelled: Option<&'static str>,
 }
 
-// === impl Names ===
+// === impl KnownMembers ===
 
 impl KnownMembers {
     fn new(read: &[&'static str], minded: &[&'static str], roots: &'static [ModelMember]) -> Self {
@@ -158,13 +158,13 @@ impl KnownMembers {
         }
     }
 
-    /// The root at this place.
+    /// The root with this index.
     pub(super) fn root(&self, at: usize) -> Option<&'static ModelMember> {
         let before = self.all.len() - self.roots.len();
         self.roots.get(at.checked_sub(before)?)
     }
 
-    /// Whether a name is one of these, or could be taken for one.
+    /// Whether a name is known, or could be taken for a known one.
     pub(super) fn find(&self, name: &str) -> Option<MemberMatch> {
         if let Some(at) = self.exact.get(name) {
             return Some(MemberMatch::Exact(*at));
@@ -175,7 +175,7 @@ impl KnownMembers {
         Some(MemberMatch::Other(self.get(*at)))
     }
 
-    /// What an object that is all of `json` has of them.
+    /// The known members of the object that makes up `json`.
     pub(super) fn read<'j>(&self, json: &'j [u8]) -> Result<BodyMembers<'j>, serde_json::Error> {
         let mut input = serde_json::Deserializer::from_slice(json);
         let members = self.deserialize(&mut input)?;
@@ -188,7 +188,8 @@ impl KnownMembers {
     }
 }
 
-/// A name as the most lenient reader compares it; none for one that is none of ours, which are short and in ASCII.
+/// A name as the most lenient parser compares it. Returns `None` if it cannot be a known name: those are short and
+/// ASCII.
 pub(crate) fn fold_into<'b>(buffer: &'b mut [u8; FOLDED_BYTES_MAX], name: &str) -> Option<&'b str> {
     let mut len = 0;
     for char in folded(name) {
@@ -198,9 +199,8 @@ pub(crate) fn fold_into<'b>(buffer: &'b mut [u8; FOLDED_BYTES_MAX], name: &str) 
     std::str::from_utf8(buffer.get(..len)?).ok()
 }
 
-/// A name as the most lenient reader compares it: without case (Go's `encoding/json` folds K and ſ as well, Java
-/// the dotted and the dotless i), without `_` and `-` (Go's `json/v2` with `case:ignore`), without blanks
-/// around it, and to its NUL at most.
+/// A name as the most lenient parser compares it: without case (Go's `encoding/json` also folds K and ſ, Java the
+/// dotted and the dotless i), without `_` and `-` (Go's `json/v2` with `case:ignore`), trimmed, and cut at NUL.
 pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     let name = name.split('\0').next().unwrap_or_default();
     let name = name.trim_matches(|char: char| char.is_whitespace() || char.is_control());
@@ -213,7 +213,7 @@ pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     })
 }
 
-/// The member that a parameter of a query would be taken for, however it is encoded.
+/// The member that a query parameter would be taken for, in any encoding.
 pub(crate) fn in_query(query: &str) -> Option<&'static str> {
     parameters(query).find_map(|(pair, _)| {
         let name = pair.split('=').next().unwrap_or_default();
@@ -221,10 +221,10 @@ pub(crate) fn in_query(query: &str) -> Option<&'static str> {
     })
 }
 
-/// The member that a name would be taken for by readers that also decode it, take it out of quotes, or cut off
-/// what belongs to an array (`model[]`).
+/// The member that a name would be taken for by parsers that also decode it, unquote it, or strip array suffixes
+/// (`model[]`).
 pub(super) fn alike(name: &str) -> Option<&'static str> {
-    // Twice: some decode what has been decoded already.
+    // Twice: some parsers decode what is already decoded.
     let name = crate::formats::text::percent_decoded(name);
     let name = crate::formats::text::percent_decoded(&name).replace('\\', "");
     let name = name.split('[').next().unwrap_or_default();
@@ -235,15 +235,15 @@ pub(super) fn alike(name: &str) -> Option<&'static str> {
     })
 }
 
-// === impl Members ===
+// === impl BodyMembers ===
 
 impl<'a> BodyMembers<'a> {
-    /// The value of one that is read.
+    /// The value of a member that is read.
     pub(super) fn value(&self, at: usize) -> Option<&'a RawValue> {
         self.values.get(at).copied().flatten()
     }
 
-    /// Refuses a name that a lenient reader takes for a known one; those of models wherever there are any.
+    /// Refuses a name that a lenient parser takes for a known one. Without `strict`, this covers only names of models.
     pub(super) fn check_spelling(&self, strict: bool) -> Result<(), BadRequest> {
         let names_models = |known: &str| {
             known == NAMES.get(MODEL) || NAMES.roots.iter().any(|root| root.name == known)
@@ -258,7 +258,7 @@ impl<'a> BodyMembers<'a> {
         }
     }
 
-    /// Notes one; false when it was there already.
+    /// Records a member. Returns false if it is a duplicate.
     pub(super) fn note(&mut self, at: usize) -> bool {
         let mark = mark(at);
         let new = self.seen & mark == 0;
@@ -266,17 +266,17 @@ impl<'a> BodyMembers<'a> {
         new
     }
 
-    /// Notes that one is not null.
+    /// Records that a member is not null.
     pub(super) fn fill(&mut self, at: usize) {
         self.filled |= mark(at);
     }
 
-    /// Whether one is there, and not null.
+    /// Whether a member is present and not null.
     pub(super) fn has(&self, at: usize) -> bool {
         self.filled & mark(at) != 0
     }
 
-    /// Keeps the value of one that is read.
+    /// Keeps the value of a member that is read.
     pub(super) fn keep(&mut self, at: usize, value: &'a RawValue) {
         if let Some(place) = self.values.get_mut(at) {
             *place = Some(value);

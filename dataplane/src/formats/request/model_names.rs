@@ -1,8 +1,8 @@
-//! Where else a body names models: alternatives, what its tools use, what it has judged by, and whole requests
-//! inside it. A name that stands for itself somewhere else in a body is none; what is here counts.
+//! Other places where a body names models: fallbacks, tools, graders and nested requests. Only the places listed here
+//! count.
 //!
-//! Places are data. A list at a place has each of its items there. Names are compared as the most lenient
-//! reader does, and of several all count, so there is nothing to be refused for its spelling.
+//! Places are data. If the value at a place is a list, each item counts. Names are compared like the most lenient
+//! parser does and duplicates all count, so no spelling needs to be refused.
 
 use proxyxai_contract::part::BillPart;
 use serde_json::value::RawValue;
@@ -15,21 +15,21 @@ use super::{
 };
 use crate::formats::json_skip;
 
-/// More different names in one request are no use to anybody.
+/// More different names in one request serve no purpose.
 const NAMES_MAX: usize = 64;
-/// Lists and objects inside each other that are followed.
+/// Nesting depth of lists and objects that is followed.
 const DEPTH_MAX: u32 = 16;
 
-/// What stands at a place.
+/// The content of a place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum MemberContent {
-    /// A name, or an object that has one as `model` or `id`.
+    /// A name, or an object with one as `model` or `id`.
     Model,
     /// An object with these places.
     Object(&'static [ModelMember]),
-    /// An object whose every member is such a place.
+    /// An object whose members are all such places.
     Each(&'static Self),
-    /// A tool: what it is, and how often it may be used.
+    /// A tool: its type, and how often it may be used.
     Tool,
     ToolType,
     ToolUses,
@@ -47,19 +47,19 @@ const fn at(name: &'static str, holds: MemberContent) -> ModelMember {
 }
 
 const MODEL: ModelMember = at("model", MemberContent::Model);
-/// Of `OpenRouter`, tried when the first one fails: <https://openrouter.ai/docs/guides/routing/model-fallbacks>.
+/// `OpenRouter`: tried if the first one fails: <https://openrouter.ai/docs/guides/routing/model-fallbacks>.
 const MODELS: ModelMember = at("models", MemberContent::Model);
-/// Of Anthropic and `LiteLLM`, with objects or names in it: <https://docs.litellm.ai/docs/proxy/client_side_fallbacks>.
+/// Anthropic and `LiteLLM`, with objects or names: <https://docs.litellm.ai/docs/proxy/client_side_fallbacks>.
 const FALLBACKS: ModelMember = at("fallbacks", MemberContent::Model);
 const FALLBACK_MODELS: ModelMember = at("fallback_models", MemberContent::Model);
-/// Of `image_generation` (<https://platform.openai.com/docs/api-reference/responses/create>) and of Anthropic's advisor.
+/// `image_generation` (<https://platform.openai.com/docs/api-reference/responses/create>) and Anthropic's advisor.
 const TOOLS: ModelMember = at("tools", MemberContent::Tool);
 const TOOL: &[ModelMember] = &[
     MODEL,
     at("type", MemberContent::ToolType),
     at("max_uses", MemberContent::ToolUses),
 ];
-/// Of `OpenRouter`: <https://openrouter.ai/docs/guides/features/plugins>.
+/// `OpenRouter`: <https://openrouter.ai/docs/guides/features/plugins>.
 const PLUGINS: ModelMember = at(
     "plugins",
     MemberContent::Object(&[MODEL, MODELS, at("analysis_models", MemberContent::Model)]),
@@ -78,13 +78,13 @@ const INPUT_TRANSCRIPTION: ModelMember = at("input_audio_transcription", TRANSCR
 const GRADER: MemberContent =
     MemberContent::Object(&[MODEL, at("graders", MemberContent::Each(&PLAIN_GRADER))]);
 const PLAIN_GRADER: MemberContent = MemberContent::Object(&[MODEL]);
-/// A request inside another one.
+/// A nested request.
 const REQUEST: MemberContent =
     MemberContent::Object(&[MODEL, MODELS, FALLBACKS, FALLBACK_MODELS, TOOLS, PLUGINS]);
 const GATEWAY: MemberContent =
     MemberContent::Object(&[at("gateway", MemberContent::Object(&[MODELS]))]);
 
-/// The members of a body that have places; `model` itself is read apart.
+/// The members of a body that have places. `model` itself is read separately.
 pub(super) const ROOTS: &[ModelMember] = &[
     MODELS,
     TOOLS,
@@ -123,20 +123,20 @@ pub(super) const ROOTS: &[ModelMember] = &[
     at("providerOptions", GATEWAY),
 ];
 
-/// The names found, each once.
+/// The names found, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct NamedModels {
     names: Vec<String>,
     /// A member with names that are too many, too long or too deep.
     excess: Option<&'static str>,
-    /// A member with something else where a name belongs.
+    /// A member with another value in place of a name.
     odd: Option<&'static str>,
-    /// The tools beside them.
+    /// The tools in the same body.
     pub(super) tools: RequestTools,
 }
 
 impl NamedModels {
-    /// All of them. `strict` is for bodies in which everything has to be understood.
+    /// All names. With `strict`, everything in the body must be understood.
     pub(super) fn checked(self, strict: bool) -> Result<Vec<String>, BadRequest> {
         let problem = "names models in a way that cannot be checked";
         match self.excess.or(self.odd.filter(|_| strict)) {
@@ -149,7 +149,7 @@ impl NamedModels {
         self.names.is_empty()
     }
 
-    /// Takes the name out of an object in the place of `model`; false when it is none.
+    /// Takes the name from an object in place of `model`. Returns false if it is not an object.
     pub(super) fn add_object(&mut self, model: &RawValue) -> bool {
         let is_object = model.get().starts_with('{');
         if is_object {
@@ -162,15 +162,15 @@ impl NamedModels {
     pub(super) fn add(&mut self, root: &ModelMember, value: &RawValue) {
         let mut scan = Scan::new(value.get().as_bytes());
         if self.walk(&mut scan, root).is_none() {
-            // It could be parsed, and yet not followed.
+            // It parsed, but could not be followed.
             self.excess = Some(root.name);
         }
     }
 
-    /// Steps over the value of a member and keeps the names in it; none when it is not followed.
+    /// Skips the value of a member and keeps the names in it. Returns `None` if it cannot be followed.
     pub(super) fn walk(&mut self, scan: &mut Scan<'_>, root: &ModelMember) -> Option<()> {
         if root.name == PLUGINS.name && !matches!(scan.rest(), [b'[', b']', ..] | [b'n', ..]) {
-            // The one that is used most searches the web.
+            // The most used plugin searches the web.
             self.tools.run(Some(BillPart::WebSearch), None);
         }
         ModelWalk {
@@ -196,7 +196,7 @@ impl NamedModels {
 struct ModelWalk<'n> {
     named: &'n mut NamedModels,
     root: &'static str,
-    /// The one under way.
+    /// The current tool.
     tool: Tool,
 }
 
@@ -294,7 +294,7 @@ impl ModelWalk<'_> {
     }
 }
 
-/// What a member holds, given what its object does. `quoted` is its name as it was written.
+/// The content of a member, given that of its object. `quoted` is its name as written.
 fn below(quoted: &[u8], holds: MemberContent) -> Option<MemberContent> {
     let places: &[ModelMember] = match holds {
         MemberContent::Each(each) => return Some(*each),
@@ -313,17 +313,17 @@ fn below(quoted: &[u8], holds: MemberContent) -> Option<MemberContent> {
     };
     let place = places.iter().find(|place| {
         place.name == name || {
-            // Mostly the first letter tells.
+            // The first letter usually decides.
             folded(name).next() == folded(place.name).next() && folded(name).eq(folded(place.name))
         }
     });
     place.map(|place| place.holds)
 }
 
-/// Folders of paths below which a model's name stands.
+/// Path prefixes before a model's name.
 const FOLDERS: [&str; 3] = ["/v1/models/", "/v1/engines/", "/v1/deployments/"];
 
-/// The names in what is asked for, where no body has to: a parameter `model`, and the one that a path acts on.
+/// The names in the request target, for calls without a body: a `model` parameter, and the model that a path acts on.
 pub(crate) fn in_target(path: &str, query: Option<&str>) -> Vec<String> {
     let decoded = crate::formats::percent_decoded;
     let mut names = Vec::new();
@@ -336,7 +336,7 @@ pub(crate) fn in_target(path: &str, query: Option<&str>) -> Vec<String> {
     let below = FOLDERS.iter().find_map(|folder| path.strip_prefix(folder));
     if let Some(below) = below {
         let first = below.split('/').next().unwrap_or_default();
-        // A verb follows in Google's paths.
+        // In Google's paths a verb follows.
         let name = first.rsplit_once(':').map_or(first, |(name, _)| name);
         names.push(decoded(name));
     }

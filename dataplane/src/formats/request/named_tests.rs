@@ -1,4 +1,4 @@
-//! Where models are named, in whatever disguise.
+//! Where models are named, in any disguise.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ fn a_target_names_models_too() {
 }
 
 proptest! {
-    /// What a full parser finds is found by stepping over the rest.
+    /// Skipping finds the same names as a full parser.
     #[test]
     fn tools_of_any_shape_are_followed(models in prop::collection::vec("[a-z]{1,4}", 0..5), noise in "\\PC{0,40}") {
         let tools: Vec<_> = models.iter().map(|model| json!({"type": noise, "x": {"y": [noise]}, "model": model})).collect();

@@ -1,4 +1,4 @@
-//! The body to send: the client's own bytes, with at most two places replaced.
+//! The body to send: the client's bytes with at most two replacements.
 
 use std::ops::Range;
 
@@ -16,31 +16,31 @@ const ASK: &str = r#""stream_options":{"include_usage":true},"#;
 const ASK_INSIDE: &str = r#""include_usage":true,"#;
 const ASK_VALUE: &str = r#"{"include_usage":true}"#;
 
-/// Whether usage has been asked for, and how to.
+/// Whether usage is requested, and how to request it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum UsageAsk {
-    /// The body is no JSON object, so nothing can be asked with it.
+    /// The body is not a JSON object, so usage cannot be requested.
     #[default]
     Unaskable,
-    /// The client did.
+    /// The client requested it.
     Asked,
     /// The client did not; this edit does.
     NotAsked(Splice),
 }
 
-/// Bytes to replace, and what with.
+/// Bytes to replace, and their replacement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Splice {
     at: Range<usize>,
     text: &'static str,
 }
 
-/// A body in pieces: slices of what the client sent and what goes between them.
+/// A body in pieces: slices of the client's bytes and the replacements between them.
 #[derive(Debug)]
 pub(crate) struct RewrittenBody(Vec<Bytes>);
 
-/// The body to send: the same bytes, with the model named anew and usage asked for where that is
-/// wanted. `new_model` must be free of control characters when the body is a form.
+/// The body to send: the same bytes, with the model replaced and usage requested if needed. `new_model` must not
+/// contain control characters if the body is a form.
 pub(crate) fn rewrite(
     body: &Bytes,
     facts: &RequestFacts,
@@ -65,14 +65,14 @@ pub(crate) fn rewrite(
     RewrittenBody::spliced(body, edits)
 }
 
-// === impl Segments ===
+// === impl RewrittenBody ===
 
 impl RewrittenBody {
     fn spliced(body: &Bytes, edits: Vec<(Range<usize>, Bytes)>) -> Self {
         let mut parts = Vec::with_capacity(edits.len() * 2 + 1);
         let mut from = 0;
         for (at, text) in edits {
-            // Facts of another body must not make this one panic; they are left out instead.
+            // The facts of another body must not cause a panic; invalid edits are left out.
             if at.start < from || at.end < at.start || at.end > body.len() {
                 continue;
             }
@@ -85,7 +85,7 @@ impl RewrittenBody {
         Self(parts)
     }
 
-    /// The pieces in order, none of them empty.
+    /// The pieces in order. None is empty.
     pub(crate) fn into_pieces(self) -> Vec<Bytes> {
         self.0
     }
@@ -94,7 +94,7 @@ impl RewrittenBody {
 // === impl Splice ===
 
 impl Splice {
-    /// Puts a member, written with its comma, at the beginning of the object whose `{` is at `brace`.
+    /// Inserts a member, written with its comma, at the beginning of the object whose `{` is at `brace`.
     fn member(body: &[u8], brace: usize, member: &'static str) -> Self {
         let at = brace + 1;
         let rest = body.get(at..).unwrap_or_default();

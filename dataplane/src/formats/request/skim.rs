@@ -1,5 +1,5 @@
-//! The known members of a body, found by stepping over all others. It reads plain bodies, which nearly all
-//! are, and leaves to `serde_json` all that is unusual, errors included.
+//! Finds the known members of a body by skipping all others. It handles plain bodies, which nearly all are;
+//! `serde_json` handles everything unusual, including errors.
 
 use serde::de::IgnoredAny;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::formats::{json_skip, references::ReferenceCues, text};
 
-/// The members of an object that is all of `json`; none when a full parser has to look.
+/// The members of the object that makes up `json`. Returns `None` if a full parser is needed.
 pub(super) fn members(json: &[u8]) -> Option<BodyMembers<'_>> {
     let mut members = BodyMembers::default();
     let mut scan = Scan::new(json);
@@ -24,7 +24,7 @@ pub(super) fn members(json: &[u8]) -> Option<BodyMembers<'_>> {
                 None => scan.value()?,
             };
             if is_no_prompt(name, known) {
-                // What is described there is not sent.
+                // Media in descriptions is not sent.
                 scan.cues.media = media;
             }
             set(&mut members, known, value)?;
@@ -39,7 +39,7 @@ pub(super) fn members(json: &[u8]) -> Option<BodyMembers<'_>> {
     scan.rest.is_empty().then_some(members)
 }
 
-/// Whether a member holds no part of a prompt, whatever stands in it: tools, and shapes of answers.
+/// Whether a member can hold no part of a prompt: tools, and response formats.
 fn is_no_prompt(name: &[u8], known: Option<MemberMatch>) -> bool {
     known.and_then(root).is_some()
         || matches!(
@@ -59,8 +59,8 @@ fn set<'a>(
         None => return Some(()),
         Some(MemberMatch::Other(_)) => return None,
     };
-    // One that is given twice, one in disguise and one that is null are not for here to judge.
-    // Where null is the same as nothing, as many clients write it, it need not be looked at.
+    // Duplicates, misspellings and nulls are left to the full parser. A null that means the same as absence, as many
+    // clients write it, is skipped.
     let null = value == b"null";
     if !members.note(at) || (null && !(PREVIOUS..READ).contains(&at)) {
         return None;
@@ -72,7 +72,7 @@ fn set<'a>(
     Some(())
 }
 
-/// What a member holds whose value has names of models in it.
+/// The root for a member whose value contains names of models.
 fn root(known: MemberMatch) -> Option<&'static ModelMember> {
     match known {
         MemberMatch::Exact(at) => NAMES.root(at),
@@ -80,10 +80,10 @@ fn root(known: MemberMatch) -> Option<&'static ModelMember> {
     }
 }
 
-/// What is left of a body.
+/// The rest of a body.
 pub(super) struct Scan<'a> {
     rest: &'a [u8],
-    /// What the names of the members so far tell.
+    /// What the names of the members so far say.
     pub(super) cues: ReferenceCues,
 }
 
@@ -99,13 +99,13 @@ impl<'a> Scan<'a> {
         self.rest
     }
 
-    /// The first byte that is no space.
+    /// The first byte that is not a space.
     pub(super) fn first(&mut self) -> Option<u8> {
         self.spaces();
         self.rest.first().copied()
     }
 
-    /// Steps over a value, and notes the models that it names.
+    /// Skips a value and records the models that it names.
     fn walked(&mut self, members: &mut BodyMembers<'a>, root: &ModelMember) -> Option<&'a [u8]> {
         self.spaces();
         let before = self.rest;
@@ -118,14 +118,14 @@ impl<'a> Scan<'a> {
         self.rest = self.rest.get(spaces..).unwrap_or_default();
     }
 
-    /// Steps over spaces, and over this byte if it follows.
+    /// Skips spaces, and this byte if it follows.
     pub(super) fn byte(&mut self, byte: u8) -> Option<()> {
         self.spaces();
         self.rest = self.rest.strip_prefix(&[byte])?;
         Some(())
     }
 
-    /// Steps over a member's name and its colon. None for a name that could be another one in disguise.
+    /// Skips a member's name and its colon. Returns `None` if the name could be another one in disguise.
     fn name(&mut self) -> Option<&'a [u8]> {
         self.spaces();
         let quoted = self.rest;
@@ -138,7 +138,7 @@ impl<'a> Scan<'a> {
         Some(name)
     }
 
-    /// Steps over a value.
+    /// Skips a value.
     pub(super) fn value(&mut self) -> Option<&'a [u8]> {
         self.spaces();
         match self.rest.first()? {

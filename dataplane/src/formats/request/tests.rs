@@ -1,4 +1,4 @@
-//! Laws of reading and rewriting: the same bytes but for what must change, and valid JSON at the end.
+//! Rules of reading and rewriting: only the necessary bytes change, and the result is valid JSON.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -155,7 +155,7 @@ fn a_member_that_matters_is_there_once_under_its_very_name() {
     }
     let other = r#"{"model":"a","stream_options":{"include_usage":true,"Include_Usage":false}}"#;
     assert!(read(other.as_bytes(), JSON, true).is_err());
-    // Elsewhere names are the upstream's matter, save that of the model.
+    // Elsewhere the upstream checks names, except that of the model.
     assert_eq!(facts_of(r#"{"N":1,"Size":2}"#).n, None);
     assert_eq!(field_error(r#"{"Model":"a"}"#), "model");
 }
@@ -539,7 +539,7 @@ fn the_number_and_size_of_pictures_are_read_from_json_and_forms() {
         (asked.n, asked.size.as_deref()),
         (Some(3), Some("1024x1792"))
     );
-    // What is no size is the upstream's to refuse.
+    // The upstream refuses an invalid size.
     assert_eq!(facts(r#"{"model":"m","size":[1]}"#).size, None);
     let form = "--b\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n2\r\n--b\r\nContent-Disposition: form-data; name=\"size\"\r\n\r\n512x512\r\n--b--\r\n";
     let asked = read(form.as_bytes(), "multipart/form-data; boundary=b", true).unwrap();
@@ -597,7 +597,7 @@ fn no_depth_is_too_deep_to_be_read() {
         let inner = format!("{}1{}", open.repeat(deep), close.repeat(deep));
         let body = format!(r#"{{"messages":{inner},"model":"x"}}"#);
         let facts = read(body.as_bytes(), "application/json", true);
-        // Either reader may have a limit; what matters is that it is one.
+        // The two parsers may differ on their limits, but each has one.
         assert!(facts.is_err() || facts.unwrap().model.as_deref() == Some("x"));
         let cut = body.get(..body.len() / 2).unwrap_or_default();
         assert!(read(cut.as_bytes(), "application/json", true).is_err());

@@ -1,5 +1,5 @@
-//! Tools that a provider runs inside of a call: with each use the model reads its context once more, and some uses have a
-//! fee. What runs at the client ends the call instead, and costs nothing by itself.
+//! Tools that a provider runs inside a call. With each use the model reads its context again, and some uses have a fee.
+//! A tool that the client runs ends the call instead, and is free by itself.
 //!
 //! Sources: <https://platform.openai.com/docs/guides/tools>,
 //! <https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-reference>, <https://docs.x.ai/docs/guides/tools/overview>,
@@ -9,7 +9,7 @@ use proxyxai_contract::part::BillPart;
 
 use super::members::folded;
 
-/// Types of tools that the client runs, by how they begin.
+/// Prefixes of the types of tools that the client runs.
 const AT_CLIENT: &[&str] = &[
     "function",
     "custom",
@@ -21,7 +21,7 @@ const AT_CLIENT: &[&str] = &[
     "memory",
     "computer",
 ];
-/// What the uses of others are charged as, by a part of their names. The first that is found counts.
+/// The charge for uses of other tools, by a part of their type. The first match wins.
 const FEES: &[(&str, BillPart)] = &[
     ("filesearch", BillPart::FileSearch),
     ("collectionssearch", BillPart::FileSearch),
@@ -35,30 +35,30 @@ const FEES: &[(&str, BillPart)] = &[
     ("visit", BillPart::Page),
     ("search", BillPart::WebSearch),
 ];
-/// Members of a tool that the client runs, where it has no type.
+/// Members of a tool without a type that the client runs.
 const OF_CLIENT: &[&str] = &["function", "name", "inputschema", "parameters"];
 
-/// One that the provider runs.
+/// A tool that the provider runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
-    /// What its uses are charged as, if they are.
+    /// The charge for its uses, if any.
     pub(crate) fee: Option<BillPart>,
-    /// How often it may be used at most, where that is said.
+    /// The most uses of it, if limited.
     pub(crate) uses: Option<u64>,
 }
 
-/// What a request says of tools.
+/// The tools of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct RequestTools {
-    /// There are some, whoever runs them. Providers tell the model about them in words of their own.
+    /// Whether there are any. Providers describe them to the model in words of their own.
     pub(crate) any: bool,
-    /// There is one that shows the model a screen.
+    /// Whether one of them shows the model a screen.
     pub(crate) sees: bool,
-    /// Those that the provider runs, one for each fee.
+    /// The tools that the provider runs, one for each charge.
     pub(crate) runs: Vec<Run>,
 }
 
-/// One tool, as far as it has been read.
+/// A tool, as far as it has been read.
 #[derive(Debug, Default)]
 pub(super) struct Tool {
     typed: bool,
@@ -69,7 +69,7 @@ pub(super) struct Tool {
 }
 
 impl RequestTools {
-    /// Takes in one that the provider runs.
+    /// Adds a tool that the provider runs.
     pub(crate) fn run(&mut self, fee: Option<BillPart>, uses: Option<u64>) {
         self.any = true;
         match self.runs.iter_mut().find(|run| run.fee == fee) {
@@ -83,7 +83,7 @@ impl RequestTools {
         }
     }
 
-    /// Takes in one that has been read.
+    /// Adds a tool that has been read.
     pub(super) fn add(&mut self, tool: Tool) {
         self.any = true;
         let Tool {
@@ -103,7 +103,7 @@ impl RequestTools {
 }
 
 impl Tool {
-    /// Its type, or one of several.
+    /// Reads its type, or one of several.
     pub(super) fn is_a(&mut self, word: &str, tools: &mut RequestTools) {
         self.typed = true;
         let word: String = folded(word).collect();
@@ -113,14 +113,14 @@ impl Tool {
         }
     }
 
-    /// Some other member of it.
+    /// Reads the name of another member.
     pub(super) fn has(&mut self, name: &str) {
         let name: String = folded(name).collect();
         self.of_client |= OF_CLIENT.contains(&name.as_str());
         self.by_name = self.by_name.or_else(|| fee(&name));
     }
 
-    /// How often it may be used; what is no number says nothing.
+    /// Reads how often it may be used. Other values than numbers are ignored.
     pub(super) fn may_be_used(&mut self, text: &[u8]) {
         let uses = std::str::from_utf8(text).ok();
         self.uses = uses.and_then(|text| text.parse().ok());
@@ -144,7 +144,7 @@ mod tests {
         body.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
-        // With null beside it, another reader goes through it.
+        // A null beside it makes the other parser read it.
         let plain = read(body.to_string().as_bytes(), "application/json", true).unwrap();
         body["stream"] = Value::Null;
         let slowly = read(body.to_string().as_bytes(), "application/json", true).unwrap();

@@ -1,13 +1,13 @@
-//! FLAC (RFC 9639): frames are found by their heads, which are checked by a sum of their own.
+//! FLAC (RFC 9639): frames are found by their headers, which have a checksum of their own.
 
 use memchr::memmem;
 
 use super::{big_endian, claim, samples_nanos};
 
-/// With blocks of one size, and of several.
+/// For fixed and variable block sizes.
 const SYNCS: [&[u8]; 2] = [b"\xff\xf8", b"\xff\xf9"];
 
-/// What the file says of all its frames.
+/// What the file's header says about all frames.
 struct Info {
     rate: u64,
     channels: u64,
@@ -16,7 +16,7 @@ struct Info {
 }
 
 pub(super) fn nanos(file: &[u8]) -> Option<u64> {
-    // A mark, the head of a block, and ten bytes about sizes are before it.
+    // A marker, the block header and ten bytes about sizes come first.
     let packed = big_endian(file, 18, 8)?;
     let info = Info {
         rate: packed >> 44,
@@ -40,7 +40,7 @@ fn after_blocks(file: &[u8]) -> Option<&[u8]> {
         let len = usize::try_from(big_endian(rest, 1, 3)?).ok()?;
         let last = rest.first()? & 0x80 != 0;
         let Some(after) = rest.get(4 + len..) else {
-            // What says to be longer than the file is no block.
+            // A block longer than the file is invalid.
             return Some(rest);
         };
         rest = after;
@@ -51,7 +51,7 @@ fn after_blocks(file: &[u8]) -> Option<&[u8]> {
 }
 
 impl Info {
-    /// The time of the frame that begins here, if one does.
+    /// The duration of the frame that begins here, if there is one.
     fn frame(&self, at: &[u8]) -> Option<u64> {
         let [_, _, sizes, kinds] = *at.first_chunk()?;
         let channels = match kinds >> 4 {
@@ -66,7 +66,7 @@ impl Info {
         if channels != self.channels || bits != self.bits || kinds & 1 != 0 {
             return None;
         }
-        // The frame's number, as UTF-8 would write it.
+        // The frame's number, in UTF-8 encoding.
         let number = match at.get(4)?.leading_ones() {
             0 => 1,
             ones @ 2..8 => usize::try_from(ones).ok()?,

@@ -1,26 +1,26 @@
-//! MP4: boxes in boxes, whole or in fragments. Samples stand in tables, and a table is a file's word like any other; but
-//! a sample is as long as its codec has it, whatever the table says, and what is played twice counts twice.
+//! MP4: nested boxes, whole or in fragments. Sample tables are the file's claim, like other metadata. But the duration
+//! of a sample is fixed by its codec, whatever the table says, and repeated parts count each time.
 
 use super::{big_endian, claim, nanos_of, samples_nanos};
 
-/// What a file begins with.
+/// Kinds of the first box.
 pub(super) const FIRST: [&[u8]; 8] = [
     b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof",
 ];
 const MASTERS: [&[u8]; 9] = [
     b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf",
 ];
-/// Tracks of a file; those beyond are not looked at.
+/// Tracks beyond this many are ignored.
 const TRACKS_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 struct Mp4Reader {
     tracks: Vec<Mp4Track>,
-    /// Units of a second, in lists of edits.
+    /// Units per second in edit lists.
     scale: u64,
-    /// The track of the fragment that is read, by its place.
+    /// The current fragment's track, by index.
     fragment: Option<usize>,
-    /// How long a sample of it is where none says.
+    /// The default duration of its samples.
     usual: u64,
 }
 
@@ -28,18 +28,18 @@ struct Mp4Reader {
 struct Mp4Track {
     id: u64,
     sound: bool,
-    /// Units of a second, in tables of samples.
+    /// Units per second in sample tables.
     scale: u64,
-    /// What the table of samples comes to, in such units.
+    /// The sum of the sample table, in such units.
     units: u64,
     said: u64,
     samples: u64,
-    /// Samples whose sizes are told.
+    /// Number of samples with a size.
     sizes: u64,
     usual: u64,
     edits: u64,
     rate: u64,
-    /// Samples of sound in one of the file's; none where that is not known.
+    /// Audio samples per sample of the file; `None` if unknown.
     frame: Option<u64>,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn nanos(file: &[u8]) -> u64 {
     walk.nanos(file)
 }
 
-/// The kind of the box that begins here, its length without its head, and what follows that.
+/// The kind of the box that begins here, the length of its content, and the rest.
 fn head(at: &[u8]) -> Option<(&[u8], usize, &[u8])> {
     let kind = at.get(4..8)?;
     let (len, head) = match big_endian(at, 0, 4)? {
@@ -70,7 +70,7 @@ fn head(at: &[u8]) -> Option<(&[u8], usize, &[u8])> {
     Some((kind, len.checked_sub(head)?, at.get(head..)?))
 }
 
-// === impl Walk ===
+// === impl Mp4Reader ===
 
 impl Mp4Reader {
     fn enters(&mut self, kind: &[u8]) {
@@ -119,7 +119,7 @@ impl Mp4Reader {
     }
 }
 
-/// Units of a second and a length, after two dates and what stands before these in the first version.
+/// Units per second and a duration, after two dates and what precedes them in version 1.
 fn times(bytes: &[u8], at: usize) -> Option<(u64, u64)> {
     match bytes.first()? {
         0 => Some((big_endian(bytes, at, 4)?, big_endian(bytes, at + 4, 4)?)),
@@ -130,14 +130,14 @@ fn times(bytes: &[u8], at: usize) -> Option<(u64, u64)> {
     }
 }
 
-/// How long a sample of a fragment is, where the fragment says so.
+/// The default duration of a fragment's samples, if it gives one.
 fn usual_of_fragment(bytes: &[u8]) -> Option<u64> {
     let flags = bytes.get(3)?;
     let before = if flags & 1 == 0 { 0 } else { 8 } + if flags & 2 == 0 { 0 } else { 4 };
     (flags & 8 != 0).then(|| big_endian(bytes, 8 + before, 4))?
 }
 
-// === impl Track ===
+// === impl Mp4Track ===
 
 impl Mp4Track {
     fn leaf(&mut self, kind: &[u8], bytes: &[u8]) {
@@ -149,7 +149,7 @@ impl Mp4Track {
             }
             b"mdhd" => {
                 let (scale, said) = times(bytes, 12).unwrap_or_default();
-                // A length that is not known is said by ones alone.
+                // All ones mean an unknown duration.
                 let open = said == u64::from(u32::MAX) || said == u64::MAX;
                 (self.scale, self.said) = (scale, if open { 0 } else { said });
             }
@@ -173,7 +173,7 @@ impl Mp4Track {
         self.units = self.units.saturating_add(count.saturating_mul(each));
     }
 
-    /// A run of samples of a fragment.
+    /// A run of samples in a fragment.
     fn run(&mut self, bytes: &[u8], usual: u64) {
         let Some(flags) = big_endian(bytes, 1, 3) else {
             return;
@@ -192,7 +192,7 @@ impl Mp4Track {
         }
     }
 
-    /// What is played; an empty edit plays nothing.
+    /// The parts that are played. An empty edit plays nothing.
     fn edits(&mut self, bytes: &[u8]) {
         let width = if bytes.first() == Some(&0) { 4 } else { 8 };
         let rows = bytes.get(8..).unwrap_or_default();
@@ -207,7 +207,7 @@ impl Mp4Track {
         }
     }
 
-    /// The codec, by the first of its descriptions.
+    /// The codec, from the first description.
     fn describes(&mut self, entry: &[u8]) {
         self.rate = big_endian(entry, 32, 2).unwrap_or_default();
         self.frame = match entry.get(4..8) {
@@ -223,7 +223,7 @@ impl Mp4Track {
         let counted = self.frame.map_or(0, |frame| {
             samples_nanos(samples.saturating_mul(frame), self.rate)
         });
-        // A table is more exact than the head that sums it up.
+        // A table is more exact than the header with its sum.
         let units = if self.units == 0 {
             self.said
         } else {
@@ -234,10 +234,10 @@ impl Mp4Track {
     }
 }
 
-/// Samples of sound in one of an elementary stream: AAC, save its kinds of low delay, or layer 3.
+/// Audio samples per frame of an elementary stream: AAC except its low-delay kinds, or layer 3.
 fn mp4a(entry: &[u8], rate: u64) -> Option<u64> {
     let at = memchr::memmem::find(entry, b"esds")?;
-    // Descriptors: a kind, a length of up to four bytes, and what it describes.
+    // Descriptors: a kind, a length of up to four bytes, and the content.
     let mut rest = entry.get(at + 8..)?;
     let mut object = 0;
     loop {
@@ -245,7 +245,7 @@ fn mp4a(entry: &[u8], rate: u64) -> Option<u64> {
         let more = body.iter().take(3).take_while(|byte| **byte & 0x80 != 0);
         let body = body.get(more.count() + 1..)?;
         rest = match kind {
-            // Of a stream: its id, and flags of what else there is.
+            // A stream: its id, and flags for optional fields.
             3 => body.get(3..)?,
             4 => {
                 object = *body.first()?;

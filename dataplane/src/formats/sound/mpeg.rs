@@ -1,10 +1,10 @@
-//! MPEG audio: frames of layers 1 to 3, and of AAC, that follow each other, bare or in a program stream.
+//! MPEG audio: consecutive frames of layers 1 to 3 or AAC, bare or in a program stream.
 
 use memchr::{memchr, memmem};
 
 use super::{big_endian, nanos_of};
 
-/// kbit/s by version, layer and what a head says.
+/// kbit/s by version and layer, and by the index in the header.
 const KBITS: [[u16; 15]; 5] = [
     [
         0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
@@ -24,7 +24,7 @@ const AAC_RATES: [u64; 13] = [
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
     7_350,
 ];
-/// A table of contents takes the place of the first frame.
+/// A table of contents replaces the first frame.
 const CONTENTS: [&[u8]; 3] = [b"Xing", b"Info", b"VBRI"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) struct MpegFrame {
     pub(super) nanos: u64,
 }
 
-/// Without the tags before it.
+/// Skips the tags before the audio.
 pub(super) fn without_tag(mut file: &[u8]) -> &[u8] {
     while let Some(tag) = file.strip_prefix(b"ID3") {
         let Some(len) = tag.get(3..7) else {
@@ -52,7 +52,7 @@ pub(super) fn without_tag(mut file: &[u8]) -> &[u8] {
     file
 }
 
-/// Of frames that make up most of what is there; in anything else some bytes look like a frame, too.
+/// The duration of frames that make up most of the data. Elsewhere some bytes look like frames too.
 pub(super) fn nanos(sound: &[u8]) -> Option<u64> {
     let (mut at, mut nanos, mut bytes) = (0, 0u64, 0usize);
     let (mut in_step, mut first) = (false, true);
@@ -83,7 +83,7 @@ pub(super) fn nanos(sound: &[u8]) -> Option<u64> {
     (bytes >= sound.len() / 2).then_some(nanos)
 }
 
-/// Of the sound of a program stream, whose packets are laid together for that.
+/// The duration of the audio in a program stream. Its packets are joined first.
 pub(super) fn program_nanos(file: &[u8]) -> Option<u64> {
     let (mut rest, mut sound) = (file, Vec::new());
     while let Some(at) = memmem::find(rest, b"\0\0\x01") {
@@ -92,7 +92,7 @@ pub(super) fn program_nanos(file: &[u8]) -> Option<u64> {
         let mut skip = 4;
         if (0xBD..=0xEF).contains(&kind) {
             let len = usize::try_from(big_endian(packet, 4, 2).unwrap_or_default()).ok()?;
-            // A picture's packet may leave its length open.
+            // A video packet may leave its length open.
             if len > 0 {
                 skip = 6 + len;
                 let body = packet.get(6..skip.min(packet.len())).unwrap_or_default();
@@ -106,7 +106,7 @@ pub(super) fn program_nanos(file: &[u8]) -> Option<u64> {
     nanos(&sound)
 }
 
-/// What a packet carries: MPEG-2 says how long its head is, MPEG-1 has it in pieces.
+/// The payload of a packet: MPEG-2 gives the header's length, MPEG-1 builds the header of several fields.
 fn after_head(body: &[u8]) -> Option<&[u8]> {
     if body.first()? >> 6 == 2 {
         return body.get(3 + usize::from(*body.get(2)?)..);
@@ -124,10 +124,10 @@ fn after_head(body: &[u8]) -> Option<&[u8]> {
     body.get(times..)
 }
 
-// === impl Frame ===
+// === impl MpegFrame ===
 
 impl MpegFrame {
-    /// The frame that begins here, if one does.
+    /// The frame that begins here, if there is one.
     pub(super) fn of(at: &[u8]) -> Option<Self> {
         let [sync, kind, sizes, _] = *at.first_chunk()?;
         if sync != 0xFF || kind & 0xE0 != 0xE0 {
@@ -137,7 +137,7 @@ impl MpegFrame {
         if layer == 0 {
             return Self::aac(at, kind);
         }
-        // 3 is version 1, 2 is version 2, 0 is 2.5.
+        // 3 is version 1, 2 is version 2, 0 is version 2.5.
         let halvings = match version {
             3 => 0,
             2 => 1,
@@ -166,7 +166,7 @@ impl MpegFrame {
         })
     }
 
-    /// With a head as ADTS has it.
+    /// The frame of an ADTS header.
     fn aac(at: &[u8], kind: u8) -> Option<Self> {
         if kind & 0xF6 != 0xF0 {
             return None;

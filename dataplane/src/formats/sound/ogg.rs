@@ -1,4 +1,4 @@
-//! Ogg: pages of packets. Opus and Vorbis are counted by packet; of anything else, where its last page says to be.
+//! Ogg: pages of packets. Opus and Vorbis are counted by packet; for other codecs the position of the last page counts.
 
 use memchr::memmem;
 
@@ -8,7 +8,7 @@ use super::{
 };
 
 const HEAD_BYTES: usize = 27;
-/// Streams side by side in a file; those beyond are not looked at.
+/// Parallel streams beyond this many are ignored.
 const STREAMS_MAX: usize = 16;
 const CONTINUED: u8 = 1;
 const FIRST: u8 = 2;
@@ -17,11 +17,11 @@ const FIRST: u8 = 2;
 struct OggStream {
     serial: u64,
     codec: OggCodec,
-    /// Whether the last packet of a page goes on in the next. It is told by its beginning, save a header that is needed
-    /// whole.
+    /// Whether the last packet of a page continues on the next. Its beginning is enough, except for a header that is
+    /// needed whole.
     cut: bool,
     header: Vec<u8>,
-    /// Where the first page with sound began, as far as it says, and the furthest that any has said.
+    /// The position of the first page with audio, if it has one, and the furthest position of any page.
     start: Option<u64>,
     end: u64,
 }
@@ -30,11 +30,11 @@ struct OggStream {
 enum OggCodec {
     Opus(u64),
     Vorbis(Box<Vorbis>),
-    /// With a rate, where that is known.
+    /// The sample rate, if known.
     Other(u64),
 }
 
-/// Files that follow each other in one are as long as all of them.
+/// The duration of all files that are concatenated in one.
 pub(super) fn nanos(file: &[u8]) -> Option<u64> {
     let (mut rest, mut whole) = (file, 0u64);
     let (mut streams, mut begun): (Vec<OggStream>, bool) = (Vec::new(), false);
@@ -76,7 +76,7 @@ fn longest(streams: &[OggStream], file: &[u8]) -> u64 {
     each.max().unwrap_or_default()
 }
 
-// === impl Stream ===
+// === impl OggStream ===
 
 impl OggStream {
     fn of(serial: u64, head: &[u8]) -> Self {
@@ -88,7 +88,7 @@ impl OggStream {
             let rate = if head.starts_with(b"Speex   ") {
                 little_endian(head, 36, 4)
             } else if head.starts_with(b"\x7fFLAC") {
-                // After the heads of both, 20 bits.
+                // After both headers, 20 bits.
                 super::big_endian(head, 27, 3).map(|bits| bits >> 4)
             } else {
                 None
@@ -121,7 +121,7 @@ impl OggStream {
                 self.packet(bytes, ends);
             }
         }
-        // No packet ends on a page that says -1; headers are at 0.
+        // No packet ends on a page at -1; headers are at 0.
         if i64::try_from(granule).is_ok_and(|granule| granule > 0) {
             let most = match &self.codec {
                 OggCodec::Vorbis(vorbis) => packets.saturating_mul(vorbis.longest()),
@@ -146,7 +146,7 @@ impl OggStream {
         }
     }
 
-    /// The packet before goes on.
+    /// The previous packet continues.
     fn more(&mut self, bytes: &[u8], ends: bool) {
         if self.header.is_empty() {
             return;

@@ -1,6 +1,6 @@
-//! Packets of Opus, which tell their length in their first bytes (RFC 6716, 3.1).
+//! Packets of Opus, whose first bytes give their duration (RFC 6716, 3.1).
 
-/// Of a packet; at most 120 ms by the format.
+/// The duration of a packet; the format allows at most 120 ms.
 pub(super) fn nanos(packet: &[u8]) -> u64 {
     const LONG: [u64; 4] = [10_000, 20_000, 40_000, 60_000];
     const SHORT: [u64; 4] = [2_500, 5_000, 10_000, 20_000];

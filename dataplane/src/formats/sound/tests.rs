@@ -1,4 +1,4 @@
-//! Real files of every form, files that lie, and bytes that are no files.
+//! Real files of every format, files with false claims, and bytes that are not files.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Files of 2.5 s that tools made, with what these add at their ends; and one of a second.
+/// Files of 2.5 s made by tools, including the padding that these add; and one of 1 s.
 const SAMPLES: [(&str, &[u8], u64, u64); 15] = [
     sample("bare.mp3", include_bytes!("samples/bare.mp3"), 2_500, 2_600),
     sample("xing.mp3", include_bytes!("samples/xing.mp3"), 2_500, 2_600),
@@ -99,7 +99,7 @@ fn named(name: &str) -> Vec<u8> {
     found.unwrap().1.to_vec()
 }
 
-/// The place after the first of these bytes.
+/// The position after the first occurrence of these bytes.
 fn after(file: &[u8], mark: &[u8]) -> usize {
     memchr::memmem::find(file, mark).unwrap() + mark.len()
 }
@@ -124,7 +124,7 @@ fn a_tag_before_a_recording_does_not_count() {
 #[test]
 fn a_file_that_says_to_be_short_is_as_long_as_what_is_in_it() {
     let mut all = Vec::new();
-    // Each table says that there is next to nothing.
+    // Each table claims next to nothing.
     let mut flac = named("seekable.flac");
     flac[21] &= 0xF0;
     flac[22..26].copy_from_slice(&[0, 0, 0, 1]);
@@ -233,7 +233,7 @@ fn no_file_takes_longer_than_its_bytes() {
             let begun = Instant::now();
             let _: Option<u64> = length_ms(&file);
             let taken = begun.elapsed();
-            // A hundredth of a large file, without optimisation, on a machine that does something else as well.
+            // A hundredth of a large file, without optimization, on a busy machine.
             assert!(
                 taken.as_millis() < 500,
                 "{word:?} after {:?}: {taken:?}",
@@ -273,7 +273,7 @@ proptest! {
 
 #[test]
 fn speech_in_a_wave_file_is_counted_by_its_codec_whatever_the_file_says_of_its_rate() {
-    // 8,000 bytes of sound at 8,000 samples a second.
+    // 8,000 bytes of sound at 8,000 samples per second.
     let file = |codec: u16, rate: u32| {
         let mut file = named("mulaw.wav");
         let format = after(&file, b"fmt ") + 4;
@@ -293,10 +293,10 @@ fn speech_in_a_wave_file_is_counted_by_its_codec_whatever_the_file_says_of_its_r
         }
     }
     assert_eq!(length_ms(&file(0x31, 100)), None);
-    // No longer than what is set aside for so many bytes.
+    // No longer than the reservation for this many bytes.
     let longest = 2 * u64::try_from(file(0xA109, 8_000).len()).unwrap();
     assert!(length_ms(&file(0xA109, 8_000)).unwrap() <= longest);
-    // An extensible format names its codec further on.
+    // An extensible format names its codec later.
     let mut extensible = file(0xFFFE, 8_000);
     let format = after(&extensible, b"fmt ");
     extensible[format..format + 4].copy_from_slice(&40u32.to_le_bytes());
@@ -307,6 +307,6 @@ fn speech_in_a_wave_file_is_counted_by_its_codec_whatever_the_file_says_of_its_r
     subformat[8..10].copy_from_slice(&0x31u16.to_le_bytes());
     extensible.splice(after_sixteen..old_end, subformat);
     assert!((4_900..=5_000).contains(&length_ms(&extensible).unwrap()));
-    // Of a codec that is not known nothing can be counted.
+    // For an unknown codec nothing can be counted.
     assert_eq!(length_ms(&file(0x2001, 8_000)), None);
 }

@@ -1,26 +1,26 @@
-//! Packets of Vorbis, whose length follows from the sizes of their blocks. Which size a packet has stands in a table
-//! at the end of the setup header, which is read from its end: what is before it is most of the format.
+//! Packets of Vorbis, whose duration follows from their block sizes. A table at the end of the setup header gives the
+//! block size of each mode. It is read from the end, because what precedes it is most of the format.
 
 use super::{little_endian, samples_nanos};
 
-/// Bits of a mode: its block's size, window, transform and mapping.
+/// Bits of a mode: block size, window, transform and mapping.
 const MODE_BITS: usize = 41;
 const MODES_MAX: usize = 64;
 
-/// What is known of a stream, and how far it is counted.
+/// The state of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Vorbis {
     pub(super) rate: u64,
-    /// Of short and of long blocks, in samples.
+    /// Samples of short and long blocks.
     blocks: [u64; 2],
-    /// Whether the block of a mode is a long one; none before the setup header.
+    /// Whether the block of each mode is long; `None` before the setup header.
     modes: Option<Vec<bool>>,
     last: Option<u64>,
     samples: u64,
 }
 
 impl Vorbis {
-    /// By the first header of a stream.
+    /// From the first header of a stream.
     pub(super) fn of(header: &[u8]) -> Option<Self> {
         header.strip_prefix(b"\x01vorbis")?;
         let sizes = *header.get(28)?;
@@ -31,12 +31,12 @@ impl Vorbis {
         })
     }
 
-    /// The most that a packet comes to.
+    /// The most samples of a packet.
     pub(super) fn longest(&self) -> u64 {
         self.blocks[1] / 2
     }
 
-    /// Hears a packet: another header, or sound.
+    /// Reads a packet: another header, or audio.
     pub(super) fn hear(&mut self, packet: &[u8]) {
         let Some(first) = packet.first() else {
             return;
@@ -52,7 +52,7 @@ impl Vorbis {
         let mode = usize::from(first >> 1) & ((1 << bits.min(7)) - 1);
         let long = modes.get(mode).copied().unwrap_or_default();
         let block = self.blocks[usize::from(long)];
-        // The halves of two blocks that lie over each other make one.
+        // The overlapping halves of two blocks make one.
         if let Some(last) = self.last.replace(block) {
             self.samples = self.samples.saturating_add((last + block) / 4);
         }
@@ -68,11 +68,11 @@ pub(super) fn is_setup(packet: &[u8]) -> bool {
     packet.starts_with(b"\x05vorbis")
 }
 
-/// Whether the block of each mode is a long one.
+/// Whether the block of each mode is long.
 fn modes(setup: &[u8]) -> Option<Vec<bool>> {
     let bit = |at: usize| Some(setup.get(at / 8)? >> (at % 8) & 1 == 1);
     let zeros = |from: usize, len: usize| (from..from + len).all(|at| bit(at) == Some(false));
-    // The last bit that is set ends the header.
+    // The last set bit ends the header.
     let last = setup.iter().rposition(|byte| *byte != 0)?;
     let end = last * 8 + 7 - usize::try_from(setup.get(last)?.leading_zeros()).ok()?;
     let (mut at, mut found, mut best) = (end, Vec::new(), None);
@@ -86,7 +86,7 @@ fn modes(setup: &[u8]) -> Option<Vec<bool>> {
         }
         at = before;
         found.push(bit(at)?);
-        // How many there are stands before them.
+        // Their number precedes them.
         let count = at.checked_sub(6).and_then(|start| {
             let bits = (start..at).rev();
             bits.into_iter()

@@ -1,24 +1,24 @@
-//! Wave files, by the sound that is in them.
+//! Wave files, measured by the audio in them.
 
 use super::{RATE_MIN, claim, little_endian, mpeg, nanos_of, samples_nanos};
 
 /// MPEG frames inside a wave file.
 const MP3: u64 = 0x55;
 
-/// A codec of telephones at its slowest.
+/// A telephone codec at its lowest rate.
 struct SpeechCodec {
     format: u64,
-    /// A frame: so many bytes, and the samples they become.
+    /// Bytes per frame, and the samples they decode to.
     bytes: u64,
     samples: u64,
-    /// Samples a second. A file that says more is played no faster, by some decoders.
+    /// Samples per second. If a file claims more, some decoders play it no faster.
     rate: u64,
 }
 
-/// By the numbers that RIFF has for them, as `FFmpeg` knows them (`libavformat/riff.c`). All of them take less than is
-/// supposed of a recording in which nothing can be counted.
+/// By RIFF's codec numbers, as in `FFmpeg` (`libavformat/riff.c`). All have lower rates than the one assumed for
+/// recordings in which nothing can be counted.
 const SPEECH: [SpeechCodec; 16] = [
-    // Windows Media Voice, G.723.1, `TrueSpeech`, GSM, AMR, AMR-WB, G.729, SIPR, Speex; some by several numbers.
+    // Windows Media Voice, G.723.1, `TrueSpeech`, GSM, AMR, AMR-WB, G.729, SIPR, Speex; some have several numbers.
     speech(0x000A, 8, 160, 8_000),
     speech(0x0042, 20, 240, 8_000),
     speech(0x0111, 20, 240, 8_000),
@@ -53,7 +53,7 @@ pub(super) fn nanos(file: &[u8]) -> Option<u64> {
         let len = usize::try_from(little_endian(head, 4, 4)?).ok()?;
         match head.get(..4)? {
             b"fmt " => format = Some(body),
-            // A stream that is written as it comes says that it has no end, or nothing.
+            // A streamed file claims to have no end, or no length.
             b"data" => {
                 return sound_nanos(format?, body);
             }
@@ -77,7 +77,7 @@ fn sound_nanos(format: &[u8], body: &[u8]) -> Option<u64> {
     }
 }
 
-/// The number of what the sound is coded by. A format that is extensible has it in its subformat.
+/// The codec's number. An extensible format has it in its subformat.
 fn codec(format: &[u8]) -> Option<u64> {
     const EXTENSIBLE: u64 = 0xFFFE;
     match little_endian(format, 0, 2)? {
@@ -86,7 +86,7 @@ fn codec(format: &[u8]) -> Option<u64> {
     }
 }
 
-/// Of a format whose samples are all of one size. What the format says of this itself is not asked.
+/// The data rate of a format with samples of fixed size. The format's own claim is ignored.
 fn bytes_per_second(format: &[u8], rate: u64) -> Option<u64> {
     let sample = little_endian(format, 14, 2)?.div_ceil(8);
     let bytes = rate * little_endian(format, 2, 2)? * sample;

@@ -1,16 +1,16 @@
-//! `WebM` and Matroska: elements in elements, of which only the leaves count here, so that what a lying or open length
-//! encloses makes no difference. Blocks of Opus, Vorbis, MPEG and AAC are counted; of all others, the time they say.
+//! `WebM` and Matroska: nested elements. Only the leaves count, so that wrong or open lengths of their parents make no
+//! difference. Blocks of Opus, Vorbis, MPEG and AAC are counted; for other codecs their timestamps count.
 
 use memchr::memmem;
 
 use super::{NANOS, big_endian, claim, mpeg, opus, samples_nanos, vorbis::Vorbis};
 
-/// Tracks of a file; those beyond are not looked at.
+/// Tracks beyond this many are ignored.
 const TRACKS_MAX: usize = 16;
 const SOUND: u64 = 2;
 
 const CLUSTER: u64 = 0x1F43_B675;
-/// Segment, information, tracks, a track, its sound, a cluster, a group of blocks.
+/// Segment, information, tracks, a track, its audio, a cluster, a group of blocks.
 const MASTERS: [u64; 7] = [
     0x1853_8067,
     0x1549_A966,
@@ -23,9 +23,9 @@ const MASTERS: [u64; 7] = [
 
 #[derive(Debug, Default)]
 struct WebmReader {
-    /// Nanoseconds in a unit of time.
+    /// Nanoseconds per unit of time.
     scale: Option<u64>,
-    /// In such units.
+    /// In units of time.
     duration: f64,
     cluster: u64,
     tracks: Vec<WebmTrack>,
@@ -38,7 +38,7 @@ struct WebmTrack {
     rate: f64,
     codec: WebmCodec,
     counted: u64,
-    /// The times of the first and of the last block.
+    /// The times of the first and last block.
     span: Option<(u64, u64)>,
 }
 
@@ -46,7 +46,7 @@ struct WebmTrack {
 enum WebmCodec {
     Opus,
     Mpeg,
-    /// Frames of so many samples.
+    /// Frames with this many samples.
     Frames(u64),
     Vorbis(Option<Box<Vorbis>>),
     #[default]
@@ -66,7 +66,7 @@ pub(super) fn nanos(file: &[u8]) -> u64 {
                 walk.leaf(id, leaf);
                 after
             }
-            // What cannot be read is left out up to the next cluster, as players do.
+            // Unreadable data is skipped up to the next cluster, as in players.
             _ => {
                 let rest = rest.get(1..).unwrap_or_default();
                 let next = memmem::find(rest, &[0x1F, 0x43, 0xB6, 0x75]);
@@ -77,7 +77,7 @@ pub(super) fn nanos(file: &[u8]) -> u64 {
     walk.nanos(file)
 }
 
-/// Its id, its length where that is told, and what follows.
+/// Its id, its length if known, and the rest.
 fn element(at: &[u8]) -> Option<(u64, Option<usize>, &[u8])> {
     let id_len = number_len(at)?;
     let id = big_endian(at, 0, id_len)?;
@@ -87,13 +87,13 @@ fn element(at: &[u8]) -> Option<(u64, Option<usize>, &[u8])> {
     Some((id, len.filter(|_| !open), body))
 }
 
-/// How many bytes a number of variable length has.
+/// The length of a variable-length number in bytes.
 fn number_len(at: &[u8]) -> Option<usize> {
     let zeros = usize::try_from(at.first()?.leading_zeros()).ok()?;
     Some(zeros + 1).filter(|len| *len <= 8)
 }
 
-/// A number of variable length, and what follows.
+/// A variable-length number, and the rest.
 fn number(at: &[u8]) -> Option<(u64, &[u8])> {
     let len = number_len(at)?;
     let value = big_endian(at, 0, len)? & ((1 << (7 * len)) - 1);
@@ -107,7 +107,7 @@ fn float(bytes: &[u8]) -> f64 {
     }
 }
 
-/// A number out of a file, which may be anything.
+/// A number from a file, which may be anything.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -117,7 +117,7 @@ fn whole(number: f64) -> u64 {
     number as u64
 }
 
-// === impl Walk ===
+// === impl WebmReader ===
 
 impl WebmReader {
     fn enters(&mut self, id: u64) {
@@ -175,7 +175,7 @@ impl WebmReader {
     }
 }
 
-// === impl Codec ===
+// === impl WebmCodec ===
 
 impl WebmCodec {
     fn of(name: &[u8]) -> Self {
@@ -189,10 +189,10 @@ impl WebmCodec {
     }
 }
 
-// === impl Track ===
+// === impl WebmTrack ===
 
 impl WebmTrack {
-    /// The three headers of Vorbis, with the lengths of two of them before.
+    /// The three headers of Vorbis, preceded by the lengths of the first two.
     fn private(&mut self, bytes: &[u8]) {
         let WebmCodec::Vorbis(vorbis) = &mut self.codec else {
             return;
@@ -211,7 +211,7 @@ impl WebmTrack {
         }
     }
 
-    /// Hears a block: one packet, or several, which are all taken for as long as the first.
+    /// Reads a block: one packet, or several, all taken to be as long as the first.
     fn hear(&mut self, at: u64, lacing: u8, body: &[u8]) {
         let (first, last) = self.span.unwrap_or((at, at));
         self.span = Some((first.min(at), last.max(at)));
@@ -228,7 +228,7 @@ impl WebmTrack {
                 }
             }
         }
-        // No packet is without a byte.
+        // Every packet has at least one byte.
         packets = packets.min(u64::try_from(body.len()).unwrap_or(u64::MAX));
         let nanos = match &mut self.codec {
             WebmCodec::Opus => opus::nanos(body),
@@ -246,7 +246,7 @@ impl WebmTrack {
     }
 }
 
-/// A length in bytes of which all but the last are 255.
+/// A length in bytes, of which all but the last are 255.
 fn laced(bytes: &mut &[u8]) -> usize {
     let full = bytes.iter().take_while(|byte| **byte == 255).count();
     let last = bytes.get(full).copied().map_or(0, usize::from);

@@ -1,5 +1,5 @@
-//! What a request tells of its own use, where answers tell nothing: the characters of a text that is to be spoken, and
-//! the length of a recording.
+//! Usage that a request determines, for responses that report none: the characters of a text to speak, and the duration
+//! of a recording.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,15 @@ use serde::Deserialize;
 
 use crate::formats::{multipart::FormFields, sound};
 
-/// A recording in which nothing can be counted has this many bytes in a millisecond, about: 32 kbit/s, which is what
-/// speech takes.
+/// Approximate bytes per millisecond of a recording in which nothing can be counted: 32 kbit/s, as for speech.
 const BYTES_PER_MS: u64 = 4;
 
-/// What a request tells the use of.
+/// What a request is measured by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestMeasure {
-    /// A text to be spoken.
+    /// A text to speak.
     Speech,
-    /// A recording to be written down.
+    /// A recording to transcribe.
     Recording,
 }
 
@@ -27,10 +26,10 @@ struct SpeechRequest<'a> {
     input: Cow<'a, str>,
 }
 
-// === impl Asked ===
+// === impl RequestMeasure ===
 
 impl RequestMeasure {
-    /// By the path that is asked.
+    /// The measure for a path, if it has one.
     pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
             "/v1/audio/speech" => Some(Self::Speech),
@@ -47,7 +46,7 @@ impl RequestMeasure {
         }
     }
 
-    /// As much as a body of so many bytes asks for, about; never more than `decide::ceiling` sets aside.
+    /// An estimate from the size of the body; never more than `decide::ceiling` reserves.
     pub(crate) fn guess(self, body_bytes: usize) -> u64 {
         let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
         match self {
@@ -56,7 +55,7 @@ impl RequestMeasure {
         }
     }
 
-    /// What a body asks for; none where it cannot be read.
+    /// The measure of a body. Returns `None` if it cannot be read.
     pub(crate) fn count(self, body: &[u8]) -> Option<u64> {
         match self {
             Self::Speech => {
@@ -68,8 +67,8 @@ impl RequestMeasure {
     }
 }
 
-/// The length of all uploaded files together: of several, providers do not all read the same one. None where one cannot be
-/// read, or there is none. The boundary of a form stands in its first line.
+/// The total duration of all uploaded files: given several, providers do not agree on which to read. Returns `None` if
+/// one cannot be read, or there is none. The boundary of a form is in its first line.
 fn length_ms(body: &[u8]) -> Option<u64> {
     let line = body.split(|byte| *byte == b'\r').next()?;
     let boundary = std::str::from_utf8(line.strip_prefix(b"--")?).ok()?;
@@ -80,7 +79,7 @@ fn length_ms(body: &[u8]) -> Option<u64> {
     (!lengths.is_empty()).then(|| lengths.into_iter().fold(0, u64::saturating_add))
 }
 
-/// Whether a field of a form is the recording, as some reader understands its name.
+/// Whether a form field is the recording for any parser.
 pub(crate) fn is_file(name: &str) -> bool {
     let bare = name.split('[').next().unwrap_or_default().trim();
     bare.eq_ignore_ascii_case("file")
@@ -93,7 +92,7 @@ mod tests {
     fn wave(rate: u32, said: u32, bytes: usize) -> Vec<u8> {
         let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
         file.extend(rate.to_le_bytes());
-        // The rate in bytes is a word of the client's, too.
+        // The byte rate is a claim of the client too.
         file.extend([1, 0, 0, 0, 2, 0, 16, 0]);
         file.extend(b"LIST\x03\0\0\0abc\0data");
         file.extend(said.to_le_bytes());

@@ -1,16 +1,16 @@
-//! What a provider's counts can be at most, by the model that it was asked for. What is beyond that is a
-//! fault of the provider's, which must not ruin the account.
+//! Upper bounds on a provider's counts, by the model that was called. A larger count is the provider's fault and must
+//! not ruin the account.
 
 use super::Reported;
 
-/// A call may take several passes through its model: compaction, and the searches of tools.
+/// A call may take several passes through its model: compaction, and searches by tools.
 const PASSES_MAX: u64 = 16;
-/// Price tables may be behind what a model can do; up to here they are not asked.
+/// Price tables may lag behind what a model can do, so counts up to here are not checked.
 const ASKED_ABOVE: u64 = 1_000_000;
-/// As much as the largest model there is reads.
+/// As much as the largest existing model reads.
 const UNKNOWN_MAX: u64 = 10_000_000;
 
-/// Most tokens of a pass through a model, where that is known.
+/// Most tokens of a pass through a model, if known.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ModelBounds {
     pub(crate) input: Option<u64>,
@@ -18,12 +18,12 @@ pub(crate) struct ModelBounds {
 }
 
 impl ModelBounds {
-    /// Whether counts are so large that it matters.
+    /// Whether counts are large enough to be checked.
     pub(crate) fn concern(reported: &Reported) -> bool {
         reported.tokens.input > ASKED_ABOVE || reported.tokens.output > ASKED_ABOVE
     }
 
-    /// Takes away what can not be.
+    /// Removes impossible counts.
     pub(crate) fn hold(self, reported: &mut Reported) {
         let most = |cap: Option<u64>| {
             cap.map_or(UNKNOWN_MAX, |cap| {

@@ -1,5 +1,5 @@
-//! Keeping back what a client did not ask for: when usage was asked for on its behalf, its stream gets
-//! neither the usage chunk nor the `"usage":null` of the others.
+//! Hides usage that the client did not ask for. If the gateway asked for it, the client's stream contains neither the
+//! usage chunk nor the `"usage":null` of the other chunks.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -21,8 +21,8 @@ struct Chunk<'a> {
     usage: Option<&'a RawValue>,
 }
 
-/// A run of events as a client may see it that did not ask for usage; none when nothing is left of it. A
-/// run in which no usage stands, null or not, is given back as it is.
+/// A run of events without usage. Returns `None` if nothing is left. A run without any usage, null or not, is returned
+/// unchanged.
 pub(crate) fn without_usage(run: Bytes) -> Option<Bytes> {
     if KEY_FINDER.find(&run).is_none() {
         return Some(run);
@@ -39,7 +39,7 @@ pub(crate) fn without_usage(run: Bytes) -> Option<Bytes> {
     (!kept.is_empty()).then(|| kept.freeze())
 }
 
-/// Whether an event is the chunk that carries usage and nothing else: no choices, a usage object.
+/// Whether an event only carries usage: no choices, and a usage object.
 fn is_usage_only_chunk(event: &[u8]) -> bool {
     if KEY_FINDER.find(event).is_none() {
         return false;
@@ -60,10 +60,10 @@ fn is_usage_only_chunk(event: &[u8]) -> bool {
     empty && usage.get().starts_with('{')
 }
 
-/// Where the `"usage":null` of its top-level object stands in an event, with one of its commas.
+/// Range of the top-level `"usage":null` in an event, with one of its commas.
 fn null_usage(event: &[u8]) -> Option<Range<usize>> {
     KEY_FINDER.find(event)?;
-    // Data over several lines would have to be put together; no provider sends it.
+    // Data over several lines would have to be joined; no provider sends it.
     let Cow::Borrowed(data) = data_of(event) else {
         return None;
     };
@@ -86,7 +86,7 @@ fn null_usage(event: &[u8]) -> Option<Range<usize>> {
     Some(before.len()..value.end + (spaces + comma) * comma)
 }
 
-/// Keeps a null as a value, so that its place is known.
+/// Keeps a null as a value, so that its position is known.
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(input: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(input).map(Some)
 }

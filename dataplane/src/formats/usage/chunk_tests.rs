@@ -1,4 +1,4 @@
-//! Laws of keeping back: only what was not asked for goes, and nothing else changes.
+//! Rules of hiding usage: only what was not asked for is removed, and nothing else changes.
 
 use bytes::Bytes;
 use proptest::prelude::*;

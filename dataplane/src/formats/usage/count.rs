@@ -1,4 +1,4 @@
-//! Counts as providers write them, read by the names of `shape`. What is no count costs no other.
+//! Parses counts as providers write them, by the names in `names`. An invalid count affects no other.
 
 use std::fmt;
 
@@ -14,23 +14,23 @@ use super::{
     tier::Tier,
 };
 
-/// A larger count is none, of whatever: a thousand times what the largest request may have.
+/// A larger count is absurd for any kind: a thousand times that of the largest request.
 const COUNT_MAX: u32 = 1_000_000_000;
 
-/// A count, if it is one. Nonsense costs no other field.
+/// A count. Nonsense in one field affects no other field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Count {
     #[default]
     Absent,
     Said(u32),
-    /// Something is said that can be no count: below nothing, beyond all measure, a fraction, words.
+    /// A value that cannot be a count: negative, far too large, a fraction, or words.
     Absurd,
 }
 
-/// Adds what an object tells to a report.
+/// Adds the counts of an object to a report.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Errors if the object cannot be read.
 pub(super) fn read_into(
     report: &mut UsageReport,
     names: UsageNames,
@@ -57,7 +57,7 @@ impl Count {
         }
     }
 
-    /// The first that says something, if one does.
+    /// This count, or the other one if this is absent or zero.
     pub(super) fn first(self, other: Self) -> Self {
         match (self, other) {
             (Self::Absent | Self::Said(0), Self::Said(_) | Self::Absurd) => other,
@@ -81,7 +81,7 @@ impl Count {
         }
     }
 
-    /// The later of two counts. Counts only grow within an answer, so a later zero says nothing.
+    /// The later of two counts. Counts only grow within an answer, so a later zero is ignored.
     pub(super) fn over(self, before: Self) -> Self {
         match (self, before) {
             (Self::Said(1..), _)
@@ -92,13 +92,13 @@ impl Count {
     }
 }
 
-/// A text without its quotes; none with escapes.
+/// A text without its quotes. Returns `None` if it contains escapes.
 fn word(json: &str) -> Option<&str> {
     let word = json.strip_prefix('"')?.strip_suffix('"')?;
     (!word.contains('\\')).then_some(word)
 }
 
-/// A number of seconds, or a text of one, in milliseconds.
+/// A number of seconds, also as text, in milliseconds.
 fn millis(json: &str) -> Count {
     let said = word(json).unwrap_or(json).trim();
     if said.starts_with(['n', 't', 'f', '[', '{']) || said.is_empty() {
@@ -110,7 +110,7 @@ fn millis(json: &str) -> Count {
     whole.map_or(Count::Absurd, Count::of)
 }
 
-/// What a member with one of these names is.
+/// Looks up a member's slot by its name.
 struct SlotSeed(UsageNames);
 
 impl<'de> DeserializeSeed<'de> for SlotSeed {
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for UsageVisitor<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        // Each is told apart, and is a part of the whole.
+        // The items are separate, and each is part of the whole.
         loop {
             let mut item = UsageReport::default();
             let members = UsageVisitor {
@@ -211,7 +211,7 @@ impl<'de> Visitor<'de> for UsageVisitor<'_> {
             if items.next_element_seed(members)?.is_none() {
                 return Ok(());
             }
-            // A pass that was declined before it put out anything is not billed.
+            // A pass that was declined before any output is not billed.
             if !item.put_out_nothing() {
                 *self.report = self.report.plus(&item);
             }
@@ -267,7 +267,7 @@ impl<'de> Visitor<'de> for CountVisitor {
     }
 
     fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
-        // Whole numbers written with a fraction; anything else is no count.
+        // Integers written with a fraction are accepted; anything else is not a count.
         let whole = count.is_finite() && count.fract() == 0.0;
         let whole = whole.then(|| format!("{count:.0}").parse().ok()).flatten();
         Ok(whole.map_or(Count::Absurd, Count::of))

@@ -1,21 +1,21 @@
-//! A provider may compress its answer though it was asked not to. The answer goes on as it came; what is
-//! heard of it is unpacked, in small pieces and up to a limit.
+//! A provider may compress its response although it was asked not to. The response is forwarded unchanged. To read its
+//! usage, it is decompressed in small pieces, up to a limit.
 
 use std::{fmt, io::Write as _};
 
 use flate2::write::MultiGzDecoder;
 
-/// What an answer begins with that is compressed with gzip; no JSON or event does.
+/// The first byte of gzip. No JSON or event stream begins with it.
 pub(super) const GZIP: u8 = 0x1F;
 
-/// One byte may become a thousand, so a piece becomes a megabyte at most.
+/// One byte may decompress to a thousand, so a piece becomes 1 MB at most.
 const PIECE_BYTES: usize = 1024;
-/// Longer than any answer that was made to be read.
+/// Longer than any answer meant to be read.
 const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Unpacks what comes in pieces.
+/// Decompresses a body that arrives in pieces.
 pub(super) struct Unpack {
-    /// None once it can go on no more.
+    /// `None` once it cannot continue.
     decoder: Option<MultiGzDecoder<Vec<u8>>>,
     bytes: usize,
 }
@@ -28,7 +28,7 @@ impl Unpack {
         }
     }
 
-    /// Hands over what is inside the next bytes.
+    /// Decompresses the next bytes and passes them to `hear`.
     pub(super) fn push(&mut self, chunk: &[u8], mut hear: impl FnMut(&[u8])) {
         for piece in chunk.chunks(PIECE_BYTES) {
             let Some(decoder) = &mut self.decoder else {
@@ -45,7 +45,7 @@ impl Unpack {
         }
     }
 
-    /// Whether something of it could not be unpacked.
+    /// Whether part of it could not be decompressed.
     pub(super) fn failed(&self) -> bool {
         self.decoder.is_none()
     }

@@ -1,4 +1,4 @@
-//! What an answer has said of its usage, as its places are found.
+//! Collects what a response reports about its usage.
 
 use proxyxai_contract::part::BillPart;
 
@@ -11,27 +11,28 @@ use super::{
     tools::ToolCalls,
 };
 
-/// What has been heard.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub(super) struct UsageFindings {
     pub(super) report: Option<UsageReport>,
-    /// Whether more than a beginning was reported.
+    /// Whether more than an initial report was found.
     pub(super) last: bool,
     /// Whether a report could not be read.
     pub(super) garbled: bool,
-    /// Whether something came that only an answer has.
+    /// Whether something was found that only an answer has.
     pub(super) answer: bool,
-    /// What is said of tools beside the usage.
+    /// A report on tools next to the usage.
     pub(super) beside: Option<UsageReport>,
-    /// The tier that served, where the usage does not tell.
+    /// The service tier, if the usage does not contain it.
     pub(super) tier: Tier,
     pub(super) tools: ToolCalls,
 }
 
-// === impl Told ===
+// === impl UsageFindings ===
 
 impl UsageFindings {
-    /// A count that is told stands before one of entries, and one of the usage before one beside it.
+    /// The units charged besides tokens. Reported counts take precedence over counted entries, and counts in the usage
+    /// over those next to it.
     pub(super) fn pieces(&self) -> Vec<(BillPart, u64)> {
         let usage = self.report.as_ref();
         let all = || [usage, self.beside.as_ref()].into_iter().flatten();
@@ -69,7 +70,8 @@ impl UsageFindings {
         pieces
     }
 
-    /// Takes over what was found. Later reports lie over earlier ones, which may be parts of the same.
+    /// Adds a report. A later report replaces the counts of an earlier one and may lack some of them. Returns whether
+    /// it was a usage report.
     fn hear(&mut self, what: SchemaField, object: &[u8]) -> bool {
         if what == SchemaField::Answer {
             self.answer = true;
@@ -95,7 +97,7 @@ impl UsageFindings {
     }
 }
 
-/// Takes what stands at a place to where it belongs. Whether it was a report.
+/// Passes a found value to the right collector. Returns whether it was a usage report.
 pub(super) fn hear(
     told: &mut UsageFindings,
     subject: Option<&mut Subject>,

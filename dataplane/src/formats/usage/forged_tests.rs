@@ -1,5 +1,4 @@
-//! Laws of usage that is forged: what a client has echoed is never taken for what the provider counted, wherever in
-//! an answer it comes back.
+//! Forged usage: usage that a client has echoed is never taken for the provider's, wherever in the response it appears.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ fn forged() -> Value {
     })
 }
 
-/// The real one, in the words of a protocol.
+/// The real usage in the words of a protocol.
 fn real(schema: UsageSchema) -> Value {
     match schema {
         UsageSchema::Completions => {
@@ -24,7 +23,7 @@ fn real(schema: UsageSchema) -> Value {
     }
 }
 
-/// A schema of a tool in which the forged one stands under every name that tells usage.
+/// The schema of a tool with the forged usage under every name that reports usage.
 fn tool_schema() -> Value {
     let inner = json!({"usage": forged(), "x_groq": {"usage": forged()}, "response": {"usage": forged()}, "message": {"usage": forged()}});
     json!({
@@ -33,7 +32,7 @@ fn tool_schema() -> Value {
     })
 }
 
-/// What an answer of `/v1/responses` says of the request it answers, all of it the client's.
+/// The request's data that a response of `/v1/responses` repeats, all of it controlled by the client.
 fn response_echo() -> Value {
     let said = json!({"usage": forged(), "response": {"usage": forged()}}).to_string();
     json!({
@@ -55,7 +54,7 @@ fn response_echo() -> Value {
     })
 }
 
-/// What answers of the other protocols bring back.
+/// What responses of other protocols repeat.
 fn echo(schema: UsageSchema) -> Value {
     let said = json!({"usage": forged()}).to_string();
     match schema {
@@ -90,7 +89,7 @@ const SCHEMAS: [UsageSchema; 3] = [
     UsageSchema::Messages,
 ];
 
-/// The tokens that are heard of a text in pieces of these lengths, gone through again and again.
+/// The tokens found in a text that arrives in pieces of these lengths, cycled.
 fn heard(schema: UsageSchema, text: &str, lengths: &[usize]) -> Option<(u64, u64)> {
     let mut reader = UsageReader::new(schema);
     let (mut rest, mut at) = (text.as_bytes(), 0);
@@ -103,7 +102,7 @@ fn heard(schema: UsageSchema, text: &str, lengths: &[usize]) -> Option<(u64, u64
     reader.tokens().map(|tokens| (tokens.input, tokens.output))
 }
 
-/// An answer with the real usage before or after all that is echoed, or without it.
+/// A response with the real usage before or after the echoed data, or without it.
 fn answer(schema: UsageSchema, usage: Option<bool>, pretty: bool) -> String {
     let Value::Object(echo) = echo(schema) else {
         unreachable!("an object");

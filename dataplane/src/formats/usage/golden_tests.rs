@@ -1,6 +1,6 @@
-//! Laws of real usage: the objects of `golden/`, as providers document them and as the tests and issues of
-//! their clients show them, are read as their providers bill them, and cost what their price lists say. The costs
-//! were computed apart, by hand; `cost_in_usd_ticks` and `cost` among them are what the provider itself charged.
+//! Real usage: the objects in `golden/`, taken from providers' documentation and their clients' tests and issues, are
+//! read as the providers bill them and cost what the price lists say. The costs were computed separately by hand;
+//! `cost_in_usd_ticks` and `cost` are the provider's own charges.
 
 use std::{fs, path::PathBuf};
 
@@ -42,7 +42,7 @@ pub(super) fn prices() -> PriceTable {
     price_file::load(Some(&text)).unwrap()
 }
 
-/// The bill of what was heard.
+/// The bill for what was found.
 pub(super) fn sum(
     row: &Value,
     reader: &UsageReader,
@@ -69,7 +69,7 @@ pub(super) fn schema(row: &Value) -> UsageSchema {
     UsageSchema::of(endpoint::find(&Method::POST, path).route(), path)
 }
 
-/// The answer as it comes over the wire.
+/// The response as it arrives.
 pub(super) fn wire(row: &Value) -> String {
     match row["events"].as_array() {
         Some(events) => stream(events),
@@ -106,7 +106,7 @@ fn members(tokens: &TokenUsage) -> [(&'static str, u64); 13] {
     ]
 }
 
-/// As the golden files have counts: without those that are nothing.
+/// Counts as in the golden files: without zeros.
 fn counts(tokens: Option<TokenUsage>) -> Value {
     let Some(tokens) = tokens else {
         return Value::Null;

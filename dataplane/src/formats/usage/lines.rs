@@ -1,23 +1,23 @@
-//! The data of a stream of events as it passes, line by line, in whatever pieces it comes.
+//! The data of an event stream, line by line, in pieces of any size.
 
 use crate::formats::text::BYTE_ORDER_MARK;
 
 const DATA: &[u8] = b"data:";
 
-/// Where in its line a stream is.
+/// The position of a stream in its line.
 #[derive(Debug, Default)]
 pub(super) struct DataLines {
-    /// How much of the name of data the line begins with; more than its length stands for another line.
+    /// How many bytes of the field name `data` matched; more than its length means another line.
     matched: usize,
     /// Whether the line is not blank.
     begun: bool,
-    /// Whether the last byte was a CR, which a LF may complete.
+    /// Whether the last byte was a CR, which may be followed by its LF.
     after_cr: bool,
-    /// Whether no event is under way.
+    /// Whether the position is between events.
     pub(super) at_border: bool,
 }
 
-/// What passes.
+/// A piece of the stream.
 pub(super) enum Piece<'c> {
     /// Bytes of data.
     Data(&'c [u8]),
@@ -33,7 +33,7 @@ impl DataLines {
         }
     }
 
-    /// Whether a chunk that comes now is made of whole events.
+    /// Whether the next chunk consists of whole events.
     pub(super) fn is_whole(&self, chunk: &[u8]) -> bool {
         self.at_border && (chunk.ends_with(b"\n\n") || chunk.ends_with(b"\n\r\n"))
     }
@@ -63,7 +63,7 @@ impl DataLines {
         }
     }
 
-    /// The data in a part of a line.
+    /// The data in part of a line.
     fn line<'c>(&mut self, mut part: &'c [u8]) -> &'c [u8] {
         while let Some((byte, rest)) = part.split_first() {
             if self.matched >= DATA.len() {

@@ -1,5 +1,5 @@
-//! Every golden usage in the protocol it belongs to, as one body and as a stream, heard to its end, cut off anywhere, and
-//! left by its client anywhere: it costs what its provider charges, or is labelled, and what was delivered is never
+//! Every golden usage in its protocol, as one body and as a stream: complete, interrupted anywhere, and abandoned by
+//! the client anywhere. It costs what the provider charges, or is labelled as an estimate, and delivered text is never
 //! free.
 
 use proxyxai_contract::{part::BillPart, price::PriceTable, usage::UsageMeasure};
@@ -10,9 +10,9 @@ use super::{
     *,
 };
 
-/// What the provider had delivered when its usage came.
+/// The text delivered before the usage.
 const TEXT: [&str; 3] = ["The prompt ", "has been ", "answered."];
-/// Borders at which a body is cut off, at most.
+/// Upper bound on the positions at which a body is cut off.
 const CUTS: usize = 60;
 
 const USAGE: &str = r#""usage":{"#;
@@ -25,7 +25,7 @@ enum End {
     Left,
 }
 
-/// The same as a stream of its protocol; none where it has none.
+/// The same as a stream of its protocol, if it has one.
 fn streamed(row: &Value) -> Option<String> {
     if row["events"].is_array() || row["path"] == "/v1/embeddings" {
         return None;
@@ -62,11 +62,11 @@ fn streamed(row: &Value) -> Option<String> {
     Some(stream(&events) + done)
 }
 
-/// What an answer comes to of which so much has come.
+/// The outcome of an answer of which this much was received.
 fn settled(row: &Value, heard: &[u8], end: End, prices: &PriceTable) -> (UsageMeasure, i64, bool) {
     let mut reader = UsageReader::new(schema(row));
     reader.push(heard);
-    // Nothing is missing when a client hangs up after the end.
+    // Nothing is missing if the client disconnects after the end.
     let complete = match end {
         End::Whole => true,
         End::Cut => false,
@@ -91,7 +91,7 @@ fn holds(row: &Value, wire: &str, prices: &PriceTable) {
         .of(BillPart::OutputText)
         .is_some_and(|price| price.nanos() > 0);
     let step = (wire.len() / CUTS).max(1);
-    // Some tell all of it again and again; who leaves between two reports pays what was told by then.
+    // Some report all usage repeatedly. A client that leaves between two reports pays for the earlier one.
     let again = schema(row) == UsageSchema::Completions && wire.matches(USAGE).count() > 1;
     for at in (0..wire.len()).step_by(step) {
         let heard = wire.as_bytes().get(..at).unwrap();
@@ -131,7 +131,7 @@ fn each_usage_costs_what_its_provider_charges_or_is_labelled() {
     for row in golden().iter().filter(|row| row["cost"].is_i64()) {
         shapes += 1;
         holds(row, &wire(row), &prices);
-        // With text, a usage of nothing is none.
+        // With text, a usage of zero does not count.
         let stream = streamed(row).filter(|_| row["counts"] != json!({}));
         if let Some(stream) = stream {
             streams += 1;

@@ -1,6 +1,6 @@
-//! Usage, heard while an answer passes: the reader looks for usage objects where the schema of the answer has
-//! them, in whatever bytes come, keeps at most one of them at a time, and never the answer. It knows the
-//! spellings of all providers and does not know prices.
+//! Reads usage while a response passes. It looks for usage objects where the response's schema has them, whatever the
+//! chunks, and keeps at most one of them at a time, never the answer. It knows the names of all providers and no
+//! prices.
 
 mod asked;
 mod bounds;
@@ -47,34 +47,34 @@ use self::{
 };
 use super::text;
 
-/// Inside a JSON string the quotes would be escaped, so a hit is a key or a whole string.
+/// Inside a JSON string the quotes would be escaped, so a match is a member name or a whole string.
 const KEY: &[u8] = b"\"usage\"";
 static KEY_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(KEY));
 
-/// What the entry of a tool's call has in its type.
+/// Part of the type of a tool call's entry.
 const CALL: &[u8] = b"_call\"";
 static CALL_FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CALL));
 
-/// Text is about four bytes a token, over languages and code.
+/// Text has about four bytes per token, averaged over languages and code.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// Hears one answer, JSON or a stream of events.
+/// Reads the usage of one response, JSON or a stream of events.
 #[derive(Debug)]
 pub(crate) struct UsageReader {
     schema: UsageSchema,
     shape: Option<AnswerFormat>,
     unpack: Option<Unpack>,
-    /// Bytes of an answer in a form that is not known here.
+    /// Bytes of a response in an unknown format.
     opaque_bytes: u64,
     scanner: SchemaScanner,
     lines: DataLines,
     output_text: OutputTextScanner,
     findings: UsageFindings,
-    /// What was said of objects, where that is listened to.
+    /// What the response says about objects, if wanted.
     subject: Option<Box<Subject>>,
-    /// Whether a report came since this was last asked.
+    /// Whether a report arrived since the last check.
     news: bool,
-    /// Whether an event has passed: the first may tell what no other does.
+    /// Whether an event has passed: the first may contain what no later one does.
     begun: bool,
 }
 
@@ -82,11 +82,11 @@ pub(crate) struct UsageReader {
 enum AnswerFormat {
     Json,
     Events,
-    /// Sound, or compressed.
+    /// Audio, or compressed.
     Opaque,
 }
 
-/// Tokens by the length of texts in bytes, where they cannot be counted.
+/// Estimates tokens from the length of texts in bytes, if they cannot be counted.
 pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> TokenUsage {
     let input = u64::try_from(request_body_len).unwrap_or(u64::MAX);
     let tokens = |bytes: u64| bytes.div_ceil(BYTES_PER_TOKEN);
@@ -100,12 +100,12 @@ pub(crate) fn estimate(request_body_len: usize, delivered_bytes: u64) -> TokenUs
 // === impl UsageReader ===
 
 impl UsageReader {
-    /// For an answer that follows this protocol.
+    /// For a response in this protocol.
     pub(crate) fn new(schema: UsageSchema) -> Self {
         Self::listening(schema, None)
     }
 
-    /// The same, and what it says of objects is heard as well.
+    /// Like `new`, and also reads what the response says about objects.
     pub(crate) fn with_subject(schema: UsageSchema) -> Self {
         Self::listening(schema, Some(Box::default()))
     }
@@ -126,12 +126,12 @@ impl UsageReader {
         }
     }
 
-    /// Hears the next bytes of the body.
+    /// Reads the next bytes of the body.
     pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.hear(chunk, false);
     }
 
-    /// Hears the last bytes of the body, of which the text counts only when nothing is reported.
+    /// Reads the last bytes of the body. Their text only matters if no usage was reported.
     pub(crate) fn push_last(&mut self, chunk: &[u8]) {
         self.hear(chunk, true);
     }
@@ -177,7 +177,7 @@ impl UsageReader {
             }
             Some(AnswerFormat::Events) => {
                 self.events(chunk);
-                // Whether it ends well is told by its end alone.
+                // Only the end of a stream shows whether it ended well.
                 self.output_text.push(chunk);
             }
         }
@@ -188,7 +188,7 @@ impl UsageReader {
         self.opaque_bytes = self.opaque_bytes.saturating_add(bytes);
     }
 
-    /// Looks for usage. Whole events that have none cost a search for its name.
+    /// Looks for usage. Whole events without usage cost only a search for its name.
     fn events(&mut self, chunk: &[u8]) {
         let known = self.begun && self.subject.as_ref().is_none_or(|it| it.id().is_some());
         let tells = || may_tell(chunk) || self.schema.has_tools() && may_call(chunk);
@@ -217,10 +217,10 @@ impl UsageReader {
         });
     }
 
-    /// What was reported so far; none when nothing was.
+    /// The usage reported so far, if any.
     pub(crate) fn reported(&self) -> Option<Reported> {
         let report = self.findings.report.as_ref()?;
-        // A text is never used up by searches alone; its tokens are counted where none are told.
+        // Text always has tokens, not just searches. If none are reported, they are counted.
         if self.schema.is_text() && !report.counts_tokens() {
             return None;
         }
@@ -231,12 +231,12 @@ impl UsageReader {
         Some(reported)
     }
 
-    /// What was used beside tokens, each part once.
+    /// The units charged besides tokens, one entry for each part.
     pub(crate) fn pieces(&self) -> Vec<(BillPart, u64)> {
         self.findings.pieces()
     }
 
-    /// The tier that served; empty where it is the usual one.
+    /// The service tier; empty for the standard one.
     pub(crate) fn tier(&self) -> &str {
         if self.schema.is_lines() {
             return BATCH_TIER;
@@ -252,38 +252,38 @@ impl UsageReader {
         }
     }
 
-    /// What was said of objects.
+    /// What the response says about objects.
     pub(crate) fn subject(&self) -> Option<&Subject> {
         self.subject.as_deref()
     }
 
-    /// The same, of the tokens alone.
+    /// Like `reported`, only the tokens.
     #[cfg(test)]
     pub(crate) fn tokens(&self) -> Option<TokenUsage> {
         self.reported().map(|reported| reported.tokens)
     }
 
-    /// Whether what was reported is the last word, and not what was known before the answer was made.
+    /// Whether the report is final, and not one from before the answer was generated.
     pub(crate) fn has_last_word(&self) -> bool {
         self.findings.last && self.reported().is_some()
     }
 
-    /// Whether its answer is text, and so is never without tokens.
+    /// Whether the answer is text and so always has tokens.
     pub(crate) const fn is_text(&self) -> bool {
         self.schema.is_text()
     }
 
-    /// Whether a report could not be read at all.
+    /// Whether a report could not be read.
     pub(crate) const fn garbled(&self) -> bool {
         self.findings.garbled
     }
 
-    /// Whether a stream ended with an error in the place of its usage.
+    /// Whether a stream ended with an error in place of its usage.
     pub(crate) fn failed(&self) -> bool {
         self.shape == Some(AnswerFormat::Events) && self.output_text.failed()
     }
 
-    /// Whether there was something of an answer, and not a page of a proxy, an error, or nothing at all.
+    /// Whether part of an answer was received, and not a proxy's page, an error, or nothing.
     pub(crate) fn answered(&self) -> bool {
         self.findings.answer
             || self.findings.report.is_some()
@@ -291,64 +291,64 @@ impl UsageReader {
             || self.finished()
     }
 
-    /// Whether a report came since this was last asked.
+    /// Whether a report arrived since the last check.
     pub(crate) fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 
-    /// The generated text that has passed, for counting.
+    /// Takes the generated text, to count its tokens.
     pub(crate) fn take_output_text(&mut self) -> OutputTextScanner {
         std::mem::take(&mut self.output_text)
     }
 
-    /// Bytes of generated text that have passed, about: escapes count as written.
+    /// Approximate bytes of generated text: escapes count as written.
     pub(crate) fn delivered_bytes(&self) -> u64 {
         self.output_text.delivered_bytes().max(self.opaque_bytes)
     }
 
-    /// Tokens of what was delivered, by its length, where it cannot be read.
+    /// Tokens of output in an unknown format, estimated from its length.
     pub(crate) fn unread_tokens(&self) -> u64 {
         self.opaque_bytes.div_ceil(BYTES_PER_TOKEN)
     }
 
-    /// Whether the answer has said that it is complete, though usage may yet follow.
+    /// Whether the answer is marked as complete, though usage may follow.
     pub(crate) fn finished(&self) -> bool {
         self.output_text.finished()
     }
 
-    /// Whether the last thing that its protocol says has passed.
+    /// Whether the last event of the protocol has passed.
     pub(crate) fn closed(&self) -> bool {
         self.output_text.closed()
     }
 
-    /// Whether little but the usage should follow: a JSON answer is whole when it begins, a stream says
-    /// that its text ends.
+    /// Whether little more than usage should follow: for JSON, since it is generated before it is sent; for a stream,
+    /// once it announces the end of its text.
     pub(crate) fn is_near_end(&self) -> bool {
         self.shape == Some(AnswerFormat::Json) || self.output_text.is_near_end()
     }
 }
 
-/// Whether a run of whole events may tell of the call of a tool.
+/// Whether a run of whole events may contain a tool call.
 fn may_call(run: &[u8]) -> bool {
     CALL_FINDER.find(run).is_some()
 }
 
-/// Whether there is an object of that name in a run of whole events, wherever it stands.
+/// Whether a run of whole events contains an object with that name at any depth.
 fn may_tell(run: &[u8]) -> bool {
     KEY_FINDER.find_iter(run).any(|at| {
         let rest = run.get(at + KEY.len()..).unwrap_or_default();
         let value = rest.trim_ascii_start().strip_prefix(b":");
         value.is_some_and(|value| {
             let value = value.trim_ascii_start();
-            // The next line of its event.
+            // On the next line of its event.
             value.first() == Some(&b'{') || value.starts_with(b"data")
         })
     })
 }
 
-/// What begins like JSON is no stream of events.
+/// The format. What begins like JSON is not an event stream.
 fn shape(chunk: &[u8]) -> Option<AnswerFormat> {
-    // A byte order mark may come in pieces, so each of its bytes is passed over.
+    // A byte order mark may arrive in pieces, so each of its bytes is skipped.
     let is_filler = |byte: u8| text::is_space(byte) || text::BYTE_ORDER_MARK.contains(&byte);
     let first = chunk.iter().find(|byte| !is_filler(**byte))?;
     Some(match first {

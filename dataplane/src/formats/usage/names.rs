@@ -1,5 +1,4 @@
-//! Under which names usage objects tell what: data, read by `count`. A provider's own word for something is a row more
-//! here.
+//! The names in usage objects and their meaning: data for `count`. A provider's own name needs another row here.
 //!
 //! Sources, where a name is not one of `OpenAI`'s:
 //! - `cache_creation`, `iterations`, `thinking_tokens`: <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>,
@@ -31,27 +30,27 @@ use proxyxai_contract::part::BillPart;
 /// What a count counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CountKind {
-    /// All of the prompt; some leave out what has to do with the cache.
+    /// The whole prompt; some providers leave out cached tokens.
     Prompt,
     Completion,
     Total,
-    /// All of the prompt, but in Anthropic's meaning only what has nothing to do with the cache.
+    /// The whole prompt; for Anthropic without tokens read from or written to the cache.
     Input,
     Output,
     /// Read from the cache, as a part of the prompt.
     Cached,
-    /// Not read from it.
+    /// Not read from the cache.
     Missed,
     /// Written to the cache, as a part of the prompt.
     Written,
-    /// Anthropic's counts of both, beside `input_tokens`.
+    /// Anthropic's counts of both, in addition to `input_tokens`.
     ReadBeside,
     WrittenBeside,
-    /// The same by how long it is kept.
+    /// Written to the cache, by lifetime.
     WrittenMinutes,
     WrittenHour,
     Reasoning,
-    /// The same beside the completion, of which it is a part only where it is no larger.
+    /// Reasoning reported next to the completion. It is part of the completion only if it is not larger.
     ReasoningBeside,
     InputAudio,
     OutputAudio,
@@ -60,12 +59,12 @@ pub(super) enum CountKind {
     InputVideo,
     CachedAudio,
     CachedImage,
-    /// Tokens of the model that makes pictures for the one that was asked, beside its own.
+    /// Tokens of the image model that was called on behalf of the requested model, in addition to the latter's.
     DrawInput,
     DrawInputImage,
     DrawOutput,
     DrawOutputImage,
-    /// Calls of tools, whichever they were. From here on it is what is charged beside tokens.
+    /// Calls of any tools. This and all later kinds are charged in addition to tokens.
     AllTools,
     Citation,
     Queries,
@@ -90,7 +89,7 @@ pub(super) enum CountKind {
 
 pub(super) const KINDS: usize = CountKind::Drawn as usize + 1;
 
-/// What is charged beside tokens, and what for.
+/// The units charged in addition to tokens, and what they are charged as.
 pub(super) const PIECES: &[(CountKind, BillPart)] = &[
     (CountKind::Citation, BillPart::Citation),
     (CountKind::Queries, BillPart::Query),
@@ -112,26 +111,25 @@ pub(super) const PIECES: &[(CountKind, BillPart)] = &[
     (CountKind::Drawn, BillPart::Image),
 ];
 
-/// What a member of a usage object is.
+/// The meaning of a member of a usage object.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum UsageSlot {
     Count(CountKind),
     /// Seconds, counted in milliseconds.
     Seconds(CountKind),
-    /// One of whatever a word stands for.
+    /// One unit of the kind that the word stands for.
     OneOf(&'static [(&'static str, CountKind)]),
-    /// The tier that served; of two in an object that of the higher rank, and some words are that of none.
+    /// The service tier. Of two in an object, the one with the higher rank wins. The listed words mean no tier.
     Tier(u8, &'static [&'static str]),
     /// An object of counts.
     Counts(UsageNames),
-    /// A list of such usage objects, of which each that put out anything is billed: the whole is their sum,
-    /// and may leave some out.
+    /// A list of usage objects. Each with any output is billed. The whole is their sum but may leave some out.
     Passes,
 }
 
 pub(super) type UsageNames = &'static [(&'static str, UsageSlot)];
 
-/// Two names of one kind in an object tell the same; the larger counts.
+/// Two names of one kind in an object mean the same; the larger count wins.
 pub(super) const USAGE: UsageNames = &[
     ("prompt_tokens", UsageSlot::Count(CountKind::Prompt)),
     ("completion_tokens", UsageSlot::Count(CountKind::Completion)),
@@ -213,7 +211,7 @@ pub(super) const USAGE: UsageNames = &[
     ("characters", UsageSlot::Count(CountKind::Characters)),
 ];
 
-/// Of an object that tells of tools beside the usage.
+/// Names in a report on tools next to the usage.
 pub(super) const TOOL_USAGE: UsageNames = &[
     ("image_gen", UsageSlot::Counts(DRAW)),
     ("web_search", UsageSlot::Counts(REQUESTS)),

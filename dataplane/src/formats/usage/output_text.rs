@@ -1,47 +1,46 @@
-//! How much generated text has passed, and whether the answer has said that it ends. It steps from one
-//! JSON string to the next and looks at their names; it parses nothing. Of the text it keeps so much as
-//! a count of its tokens needs.
+//! Measures the generated text in a response, and whether the response announced its end. It steps from one JSON string
+//! to the next and looks at member names; it parses nothing. It keeps as much text as a token count needs.
 
 use super::tokenizer;
 use crate::formats::blocks::Marks;
 
-/// Long enough for the names and marks below.
+/// Long enough for the names and event types below.
 const NAME_BYTES_MAX: usize = 40;
-/// Text that is kept. What a longer answer has beyond it is taken to have as many tokens a byte.
+/// Upper bound on the text kept. Beyond it, the same tokens per byte are assumed.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 const DONE: &[u8] = b"[DONE]";
 
-/// Follows the strings of an answer.
+/// Steps through the strings of a response.
 #[derive(Debug, Default)]
 pub(crate) struct OutputTextScanner {
     place: StringPosition,
-    /// Whether the current string is the value of a member, not its name or an array's item.
+    /// Whether the current string is a member's value, and not a name or an array item.
     is_value: bool,
     /// Bytes of the current string so far.
     len: u64,
     /// Its beginning.
     name: Vec<u8>,
-    /// The name read last.
+    /// The last name read.
     member: TextMember,
-    /// The last byte outside strings that is no space.
+    /// The last byte outside strings that is not a space.
     between: u8,
-    /// How much of `[DONE]` has been seen.
+    /// How much of `[DONE]` has been matched.
     done: usize,
     text_bytes: u64,
     delta_bytes: u64,
-    /// Generated text as it is written in JSON: deltas once there are any, other texts before.
+    /// Generated text as written in JSON: deltas once there are any, other texts before.
     kept: Vec<u8>,
     stage: AnswerStage,
-    /// Whether an error stands where usage should have followed.
+    /// Whether an error was found where usage should have followed.
     failed: bool,
 }
 
-/// How far the answer says that it is.
+/// How much of the response's end has been announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum AnswerStage {
     #[default]
     Open,
-    /// A part of it is complete, mostly the last one.
+    /// A part is complete, usually the last one.
     NearEnd,
     /// A choice is complete.
     Finished,
@@ -54,7 +53,7 @@ enum StringPosition {
     #[default]
     Outside,
     Inside,
-    /// After a backslash inside a string.
+    /// After a backslash in a string.
     Escaped,
 }
 
@@ -63,20 +62,20 @@ enum StringPosition {
 enum TextMember {
     /// Generated text.
     Text,
-    /// A piece of generated text in a stream that later repeats it as a whole.
+    /// A piece of generated text, in a stream that later repeats the whole text.
     Delta,
     /// Set when a choice is complete.
     FinishReason,
     /// Names an event.
     Type,
-    /// Says that it failed, unless usage follows.
+    /// Means failure, unless usage follows.
     Error,
     Usage,
     #[default]
     Other,
 }
 
-// === impl Prose ===
+// === impl OutputTextScanner ===
 
 impl OutputTextScanner {
     pub(super) fn push(&mut self, chunk: &[u8]) {
@@ -112,7 +111,7 @@ impl OutputTextScanner {
         self.stage >= AnswerStage::Finished
     }
 
-    /// Whether it ended with an error, after the last usage it told.
+    /// Whether it ended with an error after the last usage.
     pub(super) fn failed(&self) -> bool {
         self.failed
     }
@@ -121,11 +120,11 @@ impl OutputTextScanner {
         self.stage == AnswerStage::Closed
     }
 
-    /// Tokens of the generated text. The first count takes a while.
+    /// Tokens of the generated text. The first call loads the tokenizer.
     pub(crate) fn tokens(&self) -> u64 {
         let kept = self.kept.len() as u64;
         let tokens = tokenizer::count(&unescaped(&self.kept));
-        // Escapes are counted as they are written on both sides.
+        // Both sides count escapes as written.
         let all = self.delivered_bytes();
         if kept < KEPT_BYTES_MAX as u64 || kept == 0 {
             return tokens;
@@ -134,7 +133,7 @@ impl OutputTextScanner {
         u64::try_from(scaled).unwrap_or(u64::MAX)
     }
 
-    /// Keeps a part of the current string, if it is generated text.
+    /// Keeps part of the current string if it is generated text.
     fn keep(&mut self, part: &[u8]) {
         let wanted = match self.member {
             TextMember::Text => self.delta_bytes == 0,
@@ -152,14 +151,14 @@ impl OutputTextScanner {
         }
     }
 
-    /// Goes to the next string from `at` on, and to its end if that is near. Gives where it got to.
+    /// Skips to the next string from `at` on, and to its end if it is in the chunk. Returns the new position.
     fn outside(&mut self, chunk: &[u8], at: usize, marks: &mut Marks<'_>) -> usize {
         let mut quote = marks.from(at);
         while quote.is_some_and(|found| chunk.get(found) != Some(&b'"')) {
             quote = quote.and_then(|other| marks.from(other + 1));
         }
         let gap = between(chunk, at, quote.unwrap_or(chunk.len()));
-        // No room for the mark of the end in what mostly stands between two strings.
+        // Between two strings there is usually no room for `[DONE]`.
         if quote.is_none() || self.done > 0 || gap.len() >= DONE.len() {
             self.look_for_done(gap);
         }
@@ -172,16 +171,16 @@ impl OutputTextScanner {
         }
     }
 
-    /// After the opening quote of a string. Mostly its end is there too, and nothing has to be copied.
+    /// Called after the opening quote of a string. If its end is in the chunk, nothing is copied.
     fn string(&mut self, chunk: &[u8], at: usize, marks: &mut Marks<'_>) -> usize {
         self.is_value = self.between == b':';
         (self.len, self.done) = (0, 0);
         if self.between == b'{' {
-            // The member before is an object that is not empty.
+            // The previous member is an object that is not empty.
             self.fails_with(self.member);
         }
         if self.is_value && self.member == TextMember::Delta && self.delta_bytes == 0 {
-            // What came before was no part of the answer's text, or is an empty delta.
+            // Earlier texts were not part of the answer, or are an empty delta.
             self.kept.clear();
         }
         if let Some(end) = marks.from(at)
@@ -215,7 +214,7 @@ impl OutputTextScanner {
                 self.close(&name);
                 self.name = name;
             }
-            // No JSON string goes over a line end: this was a stray quote between events.
+            // A JSON string contains no line break: this was a stray quote between events.
             Some(_) => {
                 (self.place, self.member, self.between) =
                     (StringPosition::Outside, TextMember::Other, b'\n');
@@ -225,12 +224,12 @@ impl OutputTextScanner {
         found + 1
     }
 
-    /// At the end of a string, of which at least the beginning is given.
+    /// At the end of a string, whose beginning at least is given.
     fn close(&mut self, string: &[u8]) {
         self.place = StringPosition::Outside;
         self.between = b'"';
         if !self.is_value {
-            // A name that was cut off at its limit is none of ours.
+            // A name cut off at the limit is not a known one.
             self.member = TextMember::of(string);
             return;
         }
@@ -250,7 +249,7 @@ impl OutputTextScanner {
         }
     }
 
-    /// Takes over what an object of this name says of the answer's end.
+    /// Updates `failed` for an object with this name.
     fn fails_with(&mut self, object: TextMember) {
         match object {
             TextMember::Error => self.failed = true,
@@ -289,7 +288,7 @@ fn between(chunk: &[u8], from: usize, to: usize) -> &[u8] {
     chunk.get(from..to).unwrap_or_default()
 }
 
-/// What a run of JSON text says. It may end within an escape.
+/// The text of a run of JSON. It may end within an escape.
 fn unescaped(text: &[u8]) -> String {
     /// `\uD83D\uDE00`, the longest escape.
     const ESCAPE_BYTES_MAX: usize = 12;
@@ -303,7 +302,7 @@ fn unescaped(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-// === impl Member ===
+// === impl TextMember ===
 
 impl TextMember {
     fn of(name: &[u8]) -> Self {
@@ -320,10 +319,10 @@ impl TextMember {
     }
 }
 
-// === impl Stage ===
+// === impl AnswerStage ===
 
 impl AnswerStage {
-    /// The stage after an object of this type, an event for instance.
+    /// The stage after an object of this type, for example an event.
     fn after(self, kind: &[u8]) -> Self {
         match kind {
             b"message_stop"
@@ -337,7 +336,7 @@ impl AnswerStage {
             | b"response.function_call_arguments.done"
             | b"response.content_part.done"
             | b"response.output_item.done" => self.max(Self::NearEnd),
-            // Another part of it.
+            // Another part begins.
             b"content_block_start"
             | b"response.content_part.added"
             | b"response.output_item.added"

@@ -1,5 +1,5 @@
-//! The tokens of a request whose provider reported none: its texts counted, with what providers add to
-//! each message. The request is read in passing and never built.
+//! Estimates the tokens of a request if the provider reports none: counts its texts and what providers add to each
+//! message. The request is scanned without building it.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use super::{BYTES_PER_TOKEN, tokenizer};
 use crate::formats::Route;
 
-/// Around each message and before the answer, as OpenAI documents it for its chat models.
+/// Per message and before the answer, as OpenAI documents it for its chat models.
 const TOKENS_PER_MESSAGE: u64 = 4;
 const TOKENS_PER_REPLY: u64 = 3;
-/// A picture of 1024 × 1024, which is about what providers scale pictures to.
+/// For an image of 1024 × 1024; providers scale images to about this size.
 const TOKENS_PER_PICTURE: u64 = 765;
 
 /// Members of a message that the model does not read as text.
@@ -35,14 +35,14 @@ const UNSAID: [&str; 17] = [
     "file_id",
 ];
 
-/// What a value stands for.
+/// The role of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PromptRole {
     /// The request itself.
     Root,
-    /// Said to the model; so are texts and numbers in it.
+    /// Content for the model, including nested texts and numbers.
     Said,
-    /// The description of a tool or a form, of which the model sees names as well.
+    /// The schema of a tool or response format, whose names the model sees too.
     Schema,
     Ignored,
 }
@@ -58,7 +58,7 @@ struct Node<'a> {
     sum: &'a mut PromptSum,
 }
 
-/// Tokens of the prompt in a JSON request; by its length when it is none.
+/// Tokens of the prompt in a JSON request; estimated from its length if it is not JSON.
 pub(crate) fn estimate_prompt(route: Route, body: &[u8]) -> u64 {
     let mut sum = PromptSum::default();
     let root = Node {
@@ -103,7 +103,7 @@ impl PromptSum {
         self.tokens = self.tokens.saturating_add(tokenizer::count(text));
     }
 
-    /// What a member's name says by itself.
+    /// The role that a member's name gives to its value.
     fn name(&mut self, place: PromptRole, name: &str) {
         match (place, name) {
             (PromptRole::Said, "role") => self.messages = self.messages.saturating_add(1),
@@ -169,7 +169,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(())
     }
 
-    /// In a prompt of tokens each number is one.
+    /// In a prompt of tokens, each number is a token.
     fn visit_u64<E>(self, _: u64) -> Result<(), E> {
         if self.place == PromptRole::Said {
             self.sum.tokens = self.sum.tokens.saturating_add(1);

@@ -1,4 +1,4 @@
-//! One usage object in any provider's spelling, and what it says in tokens by kind.
+//! One usage object in any provider's format, converted to tokens by kind.
 
 use std::iter;
 
@@ -11,26 +11,26 @@ use super::{
     tier::Tier,
 };
 
-/// The counts that have been reported.
+/// The reported counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UsageReport {
     counts: [Count; KINDS],
-    /// The tier that served.
+    /// The service tier.
     pub(super) tier: Tier,
 }
 
-/// What a provider's own counts come to.
+/// The result of a provider's own counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Reported {
     pub(crate) tokens: TokenUsage,
-    /// What is said of the prompt, or of the answer, can not be; its tokens are nothing then.
+    /// The count of the prompt, or of the answer, is impossible. Its tokens are zero then.
     pub(crate) absurd_input: bool,
     pub(crate) absurd_output: bool,
-    /// Something of it can not be.
+    /// Some count is impossible.
     pub(crate) absurd: bool,
 }
 
-/// Counts of the prompt that stand beside each other: when one of them is corrected, all are.
+/// Separate counts of the prompt: if one of them is corrected, all are.
 const BESIDE: [CountKind; 5] = [
     CountKind::Input,
     CountKind::ReadBeside,
@@ -39,7 +39,7 @@ const BESIDE: [CountKind; 5] = [
     CountKind::WrittenHour,
 ];
 
-/// Counts of tools by which it is told what each was for.
+/// Tool counts by purpose.
 const TOOLS: [CountKind; 7] = [
     CountKind::WebSearches,
     CountKind::OtherSearches,
@@ -50,7 +50,7 @@ const TOOLS: [CountKind; 7] = [
     CountKind::Drawn,
 ];
 
-// === impl Report ===
+// === impl UsageReport ===
 
 impl Default for UsageReport {
     fn default() -> Self {
@@ -62,18 +62,18 @@ impl Default for UsageReport {
 }
 
 impl UsageReport {
-    /// Reads an object; none when it has no count, and so is no usage.
+    /// Reads an object. Returns `None` if it has no count, so is no usage.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Errors if it cannot be read.
     pub(super) fn read(object: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         Self::read_by(USAGE, object)
     }
 
-    /// The same of an object with other names.
+    /// Like `read`, for an object with other names.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Errors if it cannot be read.
     pub(super) fn read_by(
         names: UsageNames,
         object: &[u8],
@@ -98,7 +98,7 @@ impl UsageReport {
         }
     }
 
-    /// All that is written to the cache is at least what is told of it by its lifetimes.
+    /// Raises the tokens written to the cache to the sum of its lifetimes.
     pub(super) fn add_up_lifetimes(&mut self) {
         let by_lifetime = self
             .of(CountKind::WrittenMinutes)
@@ -107,12 +107,12 @@ impl UsageReport {
         self.set(CountKind::WrittenBeside, written);
     }
 
-    /// Whether it is said that nothing was made.
+    /// Whether it reports an output of zero.
     pub(super) fn put_out_nothing(&self) -> bool {
         self.of(CountKind::Output) == Count::Said(0)
     }
 
-    /// What each of two tells that are billed both.
+    /// The sum of two reports that are both billed.
     pub(super) fn plus(&self, other: &Self) -> Self {
         self.with(other, Count::plus)
     }
@@ -121,7 +121,7 @@ impl UsageReport {
         self.with(other, Count::larger)
     }
 
-    /// This later report laid over an earlier one, count by count.
+    /// This later report on top of an earlier one, count by count.
     pub(super) fn over(&self, before: &Self) -> Self {
         let mut report = self.with(before, Count::over);
         report.tier = self.tier.over(before.tier);
@@ -143,7 +143,7 @@ impl UsageReport {
         both
     }
 
-    /// Tokens by kind; totals include their parts.
+    /// Tokens by kind. Totals include their parts.
     pub(super) fn reported(&self, schema: UsageSchema) -> Reported {
         let whole = self.of(CountKind::Prompt).first(self.of(CountKind::Input));
         let made = self
@@ -173,7 +173,7 @@ impl UsageReport {
             tokens.input_video = part(CountKind::InputVideo, still);
         }
         if !reported.absurd_output {
-            // What is one kind of output is no other.
+            // The kinds of output do not overlap.
             let made = |kind| match self.of(kind) {
                 Count::Absent if schema.makes() == Some(kind) => output,
                 count => count.get(),
@@ -191,19 +191,19 @@ impl UsageReport {
         reported
     }
 
-    /// Whether it tells of tokens at all.
+    /// Whether it counts tokens.
     pub(super) fn counts_tokens(&self) -> bool {
         let tokens = self.counts.iter().take(CountKind::DrawInput as usize);
         tokens.into_iter().any(|count| *count != Count::Absent)
     }
 
-    /// What is told beside the tokens of the prompt and the answer, by what it is charged as.
+    /// The units charged in addition to tokens.
     pub(super) fn pieces(&self) -> impl Iterator<Item = (BillPart, u64)> + '_ {
         let counts = PIECES.iter().map(|(kind, part)| (*part, self.get(*kind)));
         counts.filter(|(_, count)| *count > 0)
     }
 
-    /// How many calls of tools there were, where it is not told of which; nearly all are searches, or cost the same.
+    /// Tool calls of unknown kind. Nearly all are searches, or have the same price.
     pub(super) fn tools(&self) -> u64 {
         let apart = TOOLS.iter().any(|kind| self.of(*kind) != Count::Absent);
         if apart {
@@ -213,13 +213,13 @@ impl UsageReport {
         }
     }
 
-    /// Whether it tells of a part, be it that there is none.
+    /// Whether it has a count for a part, even zero.
     pub(super) fn tells(&self, part: BillPart) -> bool {
         let mut kinds = PIECES.iter().filter(|(_, told)| *told == part);
         kinds.any(|(kind, _)| self.of(*kind) != Count::Absent)
     }
 
-    /// Tokens of the model that made pictures for the one that answered, where a report of tools tells them.
+    /// Adds the tokens of the image model that was called for the answering model, if a report on tools has them.
     pub(super) fn drawn(&self, tokens: &mut TokenUsage) {
         let add = |sum: &mut u64, kind| *sum = sum.saturating_add(self.get(kind));
         add(&mut tokens.input, CountKind::DrawInput);
@@ -228,7 +228,7 @@ impl UsageReport {
         tokens.input_image = tokens
             .input_image
             .saturating_add(image.min(self.get(CountKind::DrawInput)));
-        // Where no details say so, it is pictures.
+        // Without details, all of it is images.
         let image = match self.of(CountKind::DrawOutputImage) {
             Count::Absent => self.get(CountKind::DrawOutput),
             count => count.get().min(self.get(CountKind::DrawOutput)),
@@ -236,12 +236,12 @@ impl UsageReport {
         tokens.output_image = tokens.output_image.saturating_add(image);
     }
 
-    /// Whether it tells of such tokens.
+    /// Whether it has such tokens.
     pub(super) fn has_drawn(&self) -> bool {
         self.get(CountKind::DrawOutput) > 0
     }
 
-    /// All of the prompt, all that was made, and what of that only the total tells.
+    /// The whole prompt, the whole output, and the part of the output that is only in the total.
     fn sums(&self, cache: &Cache, whole: Count, made: Count) -> (u64, u64, u64) {
         let total = self.of(CountKind::Total);
         let parts = cache.read.saturating_add(cache.written);
@@ -249,7 +249,7 @@ impl UsageReport {
             return (whole.get().saturating_add(parts), made.get(), 0);
         }
         let Count::Said(whole) = whole else {
-            // Rerankers and some embedders report a total alone.
+            // Rerankers and some embedders report only a total.
             let alone = whole == Count::Absent && made == Count::Absent;
             let input = if alone { total.get() } else { 0 };
             let told = parts.saturating_add(self.get(CountKind::Missed));
@@ -261,7 +261,7 @@ impl UsageReport {
         let between = cache.between(gap, self.get(CountKind::Reasoning));
         let (beside, hidden) = between.unwrap_or((0, gap));
         let mut input = whole.saturating_add(beside);
-        // Parts larger than the whole are beside it as well.
+        // Parts larger than the whole are not included in it.
         if parts > input {
             input = whole.saturating_add(parts);
         }
@@ -269,14 +269,14 @@ impl UsageReport {
         (input, output, hidden)
     }
 
-    /// All that was made, and what of it stands beside the completion, of which the total tells so much.
+    /// The whole output, and the part that is not in the completion, of which `hidden` comes from the total.
     fn thought(&self, made: u64, hidden: u64) -> (u64, u64) {
         let apart = self.get(CountKind::ReasoningBeside);
         if hidden == 0 && apart > made {
             return (made.saturating_add(apart), apart);
         }
         let output = made.saturating_add(hidden);
-        // Where details are larger than the whole, no less than they tell was made.
+        // If details exceed the whole, they are a lower bound of the output.
         (output.max(self.get(CountKind::Reasoning)), hidden)
     }
 
@@ -307,18 +307,18 @@ impl UsageReport {
     }
 }
 
-/// What of the prompt has to do with the cache.
+/// The prompt's tokens that involve the cache.
 struct Cache {
     read: u64,
     written: u64,
-    /// Whether it is told beside the rest of the prompt.
+    /// Whether they are reported in addition to the rest of the prompt.
     beside: bool,
     absurd: bool,
 }
 
 impl Cache {
-    /// What lies between a total and its two parts, when it is exactly something that is told elsewhere: tokens
-    /// beside the prompt, and reasoning beside the completion.
+    /// Explains the gap between a total and its two parts, if it is exactly the sum of other counts: tokens in addition
+    /// to the prompt, and reasoning in addition to the completion.
     fn between(&self, gap: u64, reasoning: u64) -> Option<(u64, u64)> {
         let both = self.read.saturating_add(self.written);
         let beside = || [0, self.read, self.written, both].into_iter();

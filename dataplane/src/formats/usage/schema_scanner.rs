@@ -1,5 +1,5 @@
-//! Follows the structure of one JSON text, 64 bytes at a look and in whatever pieces it comes, and hands
-//! over what stands at the places of a schema. A name deeper inside, or in a text, is none of them.
+//! Follows the structure of a JSON text, 64 bytes at a time and in pieces of any size, and reports the values at the
+//! paths of a schema. Names at other depths or inside strings do not match.
 
 use std::borrow::Cow;
 
@@ -11,50 +11,50 @@ use crate::formats::{
     json_skip::runs,
 };
 
-/// Longer than any usage object; one that grows past this is something else.
+/// Longer than any usage object; a longer object is something else.
 pub(super) const OBJECT_BYTES_MAX: usize = 64 * 1024;
 /// Longer than any id.
 const TEXT_BYTES_MAX: usize = 300;
-/// What is kept of the text before, in which the name of a value may stand.
+/// How much of the preceding text is kept, which may contain the name of a value.
 const TAIL_BYTES: usize = 64;
 
-/// Where in a text the reader is.
+/// The position in a JSON text.
 #[derive(Debug)]
 pub(super) struct SchemaScanner {
     rows: &'static [SchemaRow],
-    /// The rows of which the open brackets follow so many steps, a bit for each.
+    /// For each number of steps, the rows whose path the open brackets match, one bit each.
     followed: [u32; STEPS_MAX + 1],
     depth: usize,
     in_text: bool,
     backslashes: Backslashes,
     tail: Vec<u8>,
     object: Option<Object>,
-    /// Whether texts are looked for as well.
+    /// Whether strings are reported too.
     texts: bool,
     text: Option<PendingText>,
 }
 
-/// A text of which the end has not come yet.
+/// An incomplete string.
 #[derive(Debug)]
 struct PendingText {
     what: SchemaField,
-    /// With the quote before it.
+    /// With its opening quote.
     bytes: Vec<u8>,
 }
 
-/// A usage object of which the end has not come yet.
+/// An incomplete usage object.
 #[derive(Debug)]
 struct Object {
     what: SchemaField,
-    /// Brackets around it.
+    /// Number of brackets around it.
     depth: usize,
     bytes: Vec<u8>,
-    /// Where it goes on in the piece at hand.
+    /// Where it continues in the current piece.
     start: usize,
 }
 
 impl SchemaScanner {
-    /// Texts are looked for only where they are wanted: that costs a look at every member.
+    /// Strings are only looked for if wanted, because that inspects every member.
     pub(super) fn new(rows: &'static [SchemaRow], objects: bool) -> Self {
         let others = rows.iter().take_while(|row| !row.what.is_of_objects());
         let rows = if objects {
@@ -75,7 +75,7 @@ impl SchemaScanner {
         }
     }
 
-    /// Another text begins.
+    /// Starts another text.
     pub(super) fn restart(&mut self) {
         (self.depth, self.in_text) = (0, false);
         self.backslashes = Backslashes::default();
@@ -84,7 +84,7 @@ impl SchemaScanner {
         self.text = None;
     }
 
-    /// Hears the next bytes of the text.
+    /// Reads the next bytes of the text.
     pub(super) fn push(&mut self, json: &[u8], mut found: impl FnMut(SchemaField, &[u8])) {
         if let Some(text) = self.text.take() {
             self.read(text, json, &mut found);
@@ -117,7 +117,7 @@ impl SchemaScanner {
         self.tail.drain(..surplus);
     }
 
-    /// The brackets of a block that are in no text, of which so many bytes are there.
+    /// The brackets of a block outside strings. `len` is the number of bytes present.
     fn brackets(&mut self, block: u8x64, len: usize) -> u64 {
         // `[` and `{` differ in one bit, and so do `]` and `}`.
         let folded = block | u8x64::splat(0x20);
@@ -140,7 +140,7 @@ impl SchemaScanner {
     fn open(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(SchemaField, &[u8])) {
         let step = self.depth.checked_sub(1).filter(|step| *step < STEPS_MAX);
         self.depth = self.depth.saturating_add(1);
-        // The first bracket of all is followed by every row.
+        // All rows match the first bracket.
         let Some(step) = step else {
             return;
         };
@@ -153,7 +153,7 @@ impl SchemaScanner {
         }
     }
 
-    /// Notes which of the rows go on with this name, and what they find there.
+    /// Records which rows continue with this name, and the value they find.
     fn follow(
         &mut self,
         mut rows: u32,
@@ -196,7 +196,7 @@ impl SchemaScanner {
         }
     }
 
-    /// A member's value comes next.
+    /// The value of a member follows.
     fn member(&mut self, json: &[u8], here: usize, found: &mut impl FnMut(SchemaField, &[u8])) {
         let Some(step) = self.depth.checked_sub(1) else {
             return;
@@ -221,7 +221,7 @@ impl SchemaScanner {
         }
     }
 
-    /// Reads on in a text. One with escapes is no id.
+    /// Reads more of a string. A string with escapes is not an id.
     fn read(
         &mut self,
         mut text: PendingText,
@@ -273,7 +273,7 @@ impl SchemaScanner {
     }
 }
 
-/// A bit for each of so many rows.
+/// One bit for each row.
 const fn all(rows: usize) -> u32 {
     match rows {
         0 => 0,
@@ -281,7 +281,7 @@ const fn all(rows: usize) -> u32 {
     }
 }
 
-/// The bytes before a value, as far as its name may stand in them, without spaces at their end.
+/// The bytes before a value that may contain its name, without trailing spaces.
 fn before_value<'a>(tail: &[u8], json: &'a [u8], here: usize) -> Cow<'a, [u8]> {
     let near = json.get(here.saturating_sub(TAIL_BYTES)..here);
     let near = near.unwrap_or_default().trim_ascii_end();
@@ -293,7 +293,7 @@ fn before_value<'a>(tail: &[u8], json: &'a [u8], here: usize) -> Cow<'a, [u8]> {
     Cow::Owned(before)
 }
 
-/// What a value is called: a member by its name, an item of an array.
+/// The name of a value: a member's name, or that of array items.
 #[derive(Clone, Copy)]
 enum ValueName<'a> {
     Member(&'a [u8]),
@@ -301,7 +301,7 @@ enum ValueName<'a> {
 }
 
 impl<'a> ValueName<'a> {
-    /// The name of a value before which this stands; none where it cannot be told.
+    /// The name of the value after these bytes. Returns `None` if it is unknown.
     fn before(before: &'a [u8]) -> Option<Self> {
         let Some(before) = before.strip_suffix(b":") else {
             let item = matches!(before.last(), Some(b'[' | b','));
@@ -310,11 +310,11 @@ impl<'a> ValueName<'a> {
         let name = before.trim_ascii_end().strip_suffix(b"\"")?;
         let quote = memchr::memrchr(b'"', name)?;
         let (start, name) = name.split_at_checked(quote)?;
-        // A quote that is escaped begins no name.
+        // An escaped quote does not begin a name.
         (!start.ends_with(b"\\")).then_some(Self::Member(name.get(1..)?))
     }
 
-    /// Whether this is the name that a row has; `[]` is that of items.
+    /// Whether this is a row's name; `[]` stands for array items.
     fn is(name: Option<Self>, wanted: &str) -> bool {
         match name {
             Some(Self::Member(name)) => name == wanted.as_bytes(),

@@ -1,7 +1,8 @@
-//! Where answers tell their usage: data, read by `places`. A provider that tells it elsewhere is a row more here;
-//! under which names it does is in `names`. In streams whole events are passed over that have
-//! no object called `usage` and no call of a tool (`may_tell`), so a row whose path ends otherwise is for answers that
-//! never are streams, or for what stands beside usage.
+//! Where responses report their usage: data for `schema_scanner`. A provider that reports it elsewhere needs another
+//! row here; the names inside usage objects are in `names`.
+//!
+//! In streams, events without an object named `usage` and without a tool call are skipped (`may_tell`). So a row with
+//! another path only suits responses that are never streamed, or data that accompanies usage.
 //!
 //! Sources, where a row is not what `OpenAI` documents for the route:
 //! - `x_groq.usage`: <https://console.groq.com/docs/text-chat>, the last chunk of a stream.
@@ -20,40 +21,40 @@
 use super::names::CountKind;
 use crate::formats::Route;
 
-/// What is said of usage, and of an answer being one.
+/// What is read from a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SchemaField {
     /// A usage object.
     Usage,
-    /// The same before the answer has been made: a later one has the last word.
+    /// A usage object from before the answer was generated. A later one is final.
     FirstUsage,
-    /// What tools used, beside the usage.
+    /// Tool usage next to the usage object.
     ToolUsage,
-    /// Something that only an answer has.
+    /// A value that only an answer has.
     Answer,
-    /// Something that was put out, which may be the call of a tool.
+    /// An output entry, which may be a tool call.
     Entry,
-    /// The tier that served: a text.
+    /// The service tier: a text.
     Tier,
-    /// What such an entry is.
+    /// The type of an output entry.
     EntryType,
-    /// Its id, where it is not told of elsewhere.
+    /// The entry's id, if not reported elsewhere.
     EntryId,
-    /// What the tool did.
+    /// The tool's action.
     Action,
-    /// The id of what the answer is about: a text.
+    /// The id of the response's object: a text.
     Id,
-    /// The id of something that it put out.
+    /// The id of an output item.
     Item,
-    /// The id of a container that it worked in.
+    /// The id of a container used by the response.
     Container,
-    /// The id of a file that it made.
+    /// The id of a created file.
     File,
-    /// The same, with the results of a batch.
+    /// The id of the file with the results of a batch.
     Output,
-    /// How far its work is.
+    /// The status of the work.
     Status,
-    /// The model of the call that is told of, where there are several.
+    /// The model of one of several calls.
     Model,
     /// The name of one of several calls.
     Call,
@@ -68,12 +69,12 @@ impl SchemaField {
         )
     }
 
-    /// Whether it is looked for only where objects are made.
+    /// Whether it is only read where objects are created.
     pub(super) const fn is_of_objects(self) -> bool {
         self.is_text() && !self.is_of_tools() && !matches!(self, Self::Tier)
     }
 
-    /// Whether it says which tools were called.
+    /// Whether it shows which tools were called.
     pub(super) const fn is_of_tools(self) -> bool {
         matches!(
             self,
@@ -87,17 +88,17 @@ impl SchemaField {
     }
 }
 
-/// A path from the root of a body or of an event's data. `[]` is an item of an array.
+/// A path from the root of a body or of an event's data. `[]` stands for array items.
 #[derive(Debug)]
 pub(super) struct SchemaRow {
     pub(super) path: &'static [&'static str],
     pub(super) what: SchemaField,
 }
 
-/// Steps of a path, at most.
+/// The longest path.
 pub(super) const STEPS_MAX: usize = 5;
 
-/// Whose protocol an answer follows, as far as usage goes.
+/// The protocol that a response's usage follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UsageSchema {
     /// Chat and text completions, embeddings.
@@ -106,13 +107,13 @@ pub(crate) enum UsageSchema {
     Responses,
     /// Anthropic's messages.
     Messages,
-    /// The images endpoints: what they put out is pictures, and no details say so.
+    /// The images endpoints. Their output is images, even without details.
     Pictures,
-    /// The endpoint that speaks: what it puts out is sound, and no details say so.
+    /// The speech endpoint. Its output is audio, even without details.
     Speech,
-    /// Whatever else takes a model.
+    /// Any other endpoint with a model.
     Other,
-    /// Results of a batch, a line for each call: Anthropic's, and `OpenAI`'s.
+    /// Results of a batch, one line per call: Anthropic's, and `OpenAI`'s.
     MessageLines,
     BodyLines,
 }
@@ -191,13 +192,13 @@ const OTHER: &[SchemaRow] = &[
     row(&["status"], SchemaField::Status),
     row(&["processing_status"], SchemaField::Status),
 ];
-/// The results of Anthropic's batches, a line for each call.
+/// The results of Anthropic's batches, one line per call.
 const MESSAGE_LINES: &[SchemaRow] = &[
     row(&["result", "message", "usage"], SchemaField::Usage),
     row(&["result", "message", "model"], SchemaField::Model),
     row(&["custom_id"], SchemaField::Call),
 ];
-/// Those of `OpenAI`'s.
+/// The results of `OpenAI`'s batches.
 const BODY_LINES: &[SchemaRow] = &[
     row(&["response", "body", "usage"], SchemaField::Usage),
     row(&["response", "body", "model"], SchemaField::Model),
@@ -208,10 +209,10 @@ const fn row(path: &'static [&'static str], what: SchemaField) -> SchemaRow {
     SchemaRow { path, what }
 }
 
-// === impl Schema ===
+// === impl UsageSchema ===
 
 impl UsageSchema {
-    /// Of a call's route and the path it was asked by.
+    /// The schema for a call's route and path.
     pub(crate) fn of(route: Route, path: &str) -> Self {
         match route {
             Route::Responses => Self::Responses,
@@ -231,22 +232,22 @@ impl UsageSchema {
         }
     }
 
-    /// Whether it tells of many calls.
+    /// Whether it reports many calls.
     pub(super) const fn is_lines(self) -> bool {
         matches!(self, Self::MessageLines | Self::BodyLines)
     }
 
-    /// Whether its answers are text, and so are never without tokens.
+    /// Whether its answers are text and so always have tokens.
     pub(super) const fn is_text(self) -> bool {
         matches!(self, Self::Completions | Self::Responses | Self::Messages)
     }
 
-    /// Whether its output tells which tools were called.
+    /// Whether its output shows which tools were called.
     pub(super) const fn has_tools(self) -> bool {
         matches!(self, Self::Responses)
     }
 
-    /// What all of the output is where its details do not tell.
+    /// The kind of all output without details.
     pub(super) const fn makes(self) -> Option<CountKind> {
         match self {
             Self::Pictures => Some(CountKind::OutputImage),
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn usage_in_streams_is_called_so() {
-        // Rerankers, embedders and readers of documents answer with one body.
+        // Rerankers, embedders and document readers return a single body.
         const NEVER_IN_STREAMS: &[&[&str]] =
             &[&["tokens"], &["meta", "billed_units"], &["usage_info"]];
         for row in SCHEMAS.iter().flat_map(|schema| schema.rows()) {

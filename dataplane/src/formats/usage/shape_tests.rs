@@ -1,5 +1,4 @@
-//! Laws of places and shapes: only what stands where the schema has it, each shape that providers are known
-//! by, and nothing that can not be.
+//! Rules of the schema: only values at its paths count, each known shape is read, and impossible counts are not.
 
 use std::io::Write as _;
 
@@ -138,7 +137,7 @@ fn a_cache_is_told_inside_the_prompt_or_beside_it() {
             json!({"completion_tokens": 2, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}),
             [100, 64, 0, 0, 2],
         ),
-        // By lifetime, with the sum or without.
+        // By lifetime, with or without the sum.
         (
             UsageSchema::Messages,
             json!({"input_tokens": 3, "output_tokens": 5, "cache_creation_input_tokens": 900,
@@ -336,7 +335,7 @@ fn a_compressed_answer_is_read_and_a_bomb_is_not() {
     assert!(hear(UsageSchema::Completions, &broken).answered());
 }
 
-/// Any JSON, in which the names that matter come often.
+/// Any JSON, in which the relevant names are frequent.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -368,7 +367,7 @@ const fn is_object(what: SchemaField) -> bool {
     )
 }
 
-/// The objects at the places of a schema, as a parser finds them.
+/// The objects at the paths of a schema, as a parser finds them.
 fn at_places(schema: UsageSchema, value: &Value) -> Vec<Value> {
     let mut found = Vec::new();
     for row in schema.rows().iter().filter(|row| is_object(row.what)) {

@@ -1,5 +1,5 @@
-//! What an answer is about: the ids of what it made, how far its work is, and, of a batch's results, what each model
-//! was used for.
+//! The objects that a response is about: ids of what was created, the status of the work and, for batch results, the
+//! usage by model.
 
 use proxyxai_contract::{
     object::{ID_BYTES_MAX, ObjectKind},
@@ -12,43 +12,43 @@ use super::{
     shape::{SchemaField, UsageSchema},
 };
 
-/// Longer lists of what an answer put out are remembered in part: a record has to fit its place on disk.
+/// Longer lists of output ids are kept in part, because a record must fit its slot on disk.
 const ITEM_BYTES_MAX: usize = 640;
-/// What an id costs beside its bytes.
+/// The overhead of an id beyond its bytes.
 const ITEM_BYTES: usize = 24;
-/// Models of one batch, each by the lengths of its prompts.
+/// Entries of one batch, by model and prompt length.
 const SHARES_MAX: usize = 64;
-/// Prompts longer than these cost otherwise at some provider. Calls on the two sides of one are added up apart, for
-/// what a sum of them costs is told by the longest.
+/// Longer prompts than these have other prices at some provider. Calls on either side of a limit are summed separately,
+/// because the longest prompt determines the price of a sum.
 const STEPS: [u64; 6] = [32_000, 100_000, 128_000, 200_000, 256_000, 272_000];
 
-/// What calls of one model were used for.
+/// The usage of calls for one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ModelUsage {
     pub(crate) model: String,
-    /// Of all of them.
+    /// The sum over all calls.
     pub(crate) tokens: TokenUsage,
-    /// What else they used, by part.
+    /// Units charged in addition to tokens.
     pub(crate) pieces: Vec<(BillPart, u64)>,
-    /// The longest of their prompts.
+    /// The longest prompt.
     pub(crate) longest: u64,
 }
 
-/// What has been heard.
+/// What the response says about objects.
 #[derive(Debug, Default)]
 pub(crate) struct Subject {
     id: Option<String>,
-    /// What else was made.
+    /// Other created objects.
     made: Vec<(ObjectKind, String)>,
     made_bytes: usize,
     /// The file with the results of a batch.
     output: Option<String>,
     status: String,
-    /// The model that answered; of a batch, that of the line under way.
+    /// The model that answered; in batch results, the model of the current line.
     model: String,
-    /// What each model was used for.
+    /// The usage by model.
     sums: Vec<ModelUsage>,
-    /// Calls that were told of, whatever became of them.
+    /// Number of calls, whatever their outcome.
     calls: u64,
 }
 
@@ -130,17 +130,17 @@ impl Subject {
         self.sums.push(share);
     }
 
-    /// The id of what was made, or asked about.
+    /// The id of the object that was created or queried.
     pub(crate) fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// What else was made.
+    /// Other created objects.
     pub(crate) fn made(&self) -> &[(ObjectKind, String)] {
         &self.made
     }
 
-    /// How far its work is; empty when it does not say.
+    /// The status of the work; empty if not given.
     pub(crate) fn status(&self) -> &str {
         &self.status
     }
@@ -150,23 +150,23 @@ impl Subject {
         self.output.as_deref()
     }
 
-    /// The model that answered, by its own word; empty when it does not say.
+    /// The model that answered, as reported; empty if not given.
     pub(crate) fn model(&self) -> &str {
         &self.model
     }
 
-    /// How many calls it told of, where it tells of several.
+    /// How many calls it reports, for batch results.
     pub(crate) const fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// What each model was used for, over the lines of a batch.
+    /// The usage by model over the lines of a batch.
     pub(crate) fn sums(&self) -> &[ModelUsage] {
         &self.sums
     }
 }
 
-// === impl Share ===
+// === impl ModelUsage ===
 
 impl ModelUsage {
     fn add(&mut self, (part, count): (BillPart, u64)) {
@@ -177,7 +177,7 @@ impl ModelUsage {
     }
 }
 
-/// Whether a text can be the id of something.
+/// Whether a text can be an id.
 fn is_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic();
     (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)

@@ -1,4 +1,4 @@
-//! Laws of the reader: any provider's spelling, any split, nothing but real reports.
+//! Rules of the reader: any provider's format, any split into chunks, and only real reports.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ fn anthropic_usage_has_the_cache_beside_the_input() {
         ..NONE
     };
     assert_eq!(usage(UsageSchema::Messages, &report), expected);
-    // The spelling tells it apart on other routes too.
+    // The format identifies it on other routes too.
     assert_eq!(usage(UsageSchema::Completions, &report), expected);
 }
 
@@ -110,7 +110,7 @@ fn other_spellings_are_read() {
         ),
         // A reranker.
         (json!({"total_tokens": 9}), TokenUsage { input: 9, ..NONE }),
-        // Thinking that is in the total alone.
+        // Reasoning that is only in the total.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40}),
             TokenUsage {
@@ -120,7 +120,7 @@ fn other_spellings_are_read() {
                 ..NONE
             },
         ),
-        // Reasoning beside the completion.
+        // Reasoning in addition to the completion.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 40, "completion_tokens_details": {"reasoning_tokens": 25}}),
             TokenUsage {
@@ -140,7 +140,7 @@ fn other_spellings_are_read() {
                 ..NONE
             },
         ),
-        // A cache counted beside the prompt.
+        // A cache counted in addition to the prompt.
         (
             json!({"prompt_tokens": 10, "completion_tokens": 5, "cache_read_input_tokens": 100}),
             TokenUsage {
@@ -150,7 +150,7 @@ fn other_spellings_are_read() {
                 ..NONE
             },
         ),
-        // Nulls, fractions and nonsense cost no other field.
+        // Nulls, fractions and nonsense affect no other field.
         (
             json!({"prompt_tokens": 9.0, "completion_tokens": "many", "total_tokens": -1, "prompt_tokens_details": null}),
             TokenUsage { input: 9, ..NONE },
@@ -336,7 +336,7 @@ fn an_answer_says_how_near_its_end_it_is() {
             "data: {\"type\":\"response.output_item.done\"}\n\ndata: {\"type\":\"response.output_item.added\"}\n\n",
             (false, false, false),
         ),
-        // What is not streamed was made before it was sent.
+        // A JSON response was generated before it was sent.
         ("{\"choices\":[", (true, false, false)),
     ] {
         assert_eq!(stages(stream), expected, "{stream}");
@@ -378,7 +378,7 @@ fn an_estimate_is_four_bytes_a_token_and_at_least_one() {
     assert_eq!(guess(400, 41), (100, 11));
 }
 
-/// A JSON object without a usage member, as a model's answer might hold it.
+/// A JSON object without a usage member, as an answer may contain it.
 pub(super) fn noise() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[a-u]{1,5}", "[a-z\"\\\\{}:,\n\u{e9}]{0,12}", 0..5)
         .prop_map(|members| json!(members))

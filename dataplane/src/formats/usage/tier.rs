@@ -1,22 +1,22 @@
-//! The tier that served, as answers tell it.
+//! The service tier, as reported by responses.
 
 use proxyxai_contract::price;
 
-/// Longer words are no tier.
+/// Longer words are not a tier.
 const BYTES_MAX: usize = 32;
 
-/// What is said of it.
+/// A reported tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tier {
-    /// How much it counts beside others; 0 when nothing is said.
+    /// Its precedence over others; 0 if none was reported.
     rank: u8,
-    /// None of them is said where it is the usual one.
+    /// Length of the name; 0 for the standard tier.
     len: usize,
     bytes: [u8; BYTES_MAX],
 }
 
 impl Tier {
-    /// Reads a word; what can be none says nothing.
+    /// Reads a word. Returns the default if it cannot be a tier.
     pub(super) fn read(rank: u8, word: &[u8]) -> Self {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
         if word.is_empty() || word.len() > BYTES_MAX || !word.iter().all(plain) {
@@ -36,13 +36,13 @@ impl Tier {
         tier
     }
 
-    /// As it is told; empty where it is the usual one, or nothing is said.
+    /// The name; empty for the standard tier, or if none was reported.
     pub(super) fn name(&self) -> &str {
         let name = self.bytes.get(..self.len).unwrap_or_default();
         std::str::from_utf8(name).unwrap_or_default()
     }
 
-    /// Of two that are said at once, the one that counts more.
+    /// The one of two simultaneous tiers that takes precedence.
     pub(super) fn beside(self, other: Self) -> Self {
         let weight = |tier: &Self| (tier.len > 0, tier.rank);
         if weight(&other) > weight(&self) {
@@ -52,7 +52,7 @@ impl Tier {
         }
     }
 
-    /// The later of two.
+    /// The later of two tiers.
     pub(super) fn over(self, before: Self) -> Self {
         if self.rank > 0 { self } else { before }
     }

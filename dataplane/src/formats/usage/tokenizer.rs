@@ -1,10 +1,11 @@
-//! Counts tokens with the vocabulary of OpenAI's present models (`o200k`), which stands in for those of
-//! other providers: theirs are not public, and on ordinary text they differ by some per cent.
+//! Counts tokens with the vocabulary of OpenAI's current models (`o200k`). It stands in for those of other providers,
+//! which are not public and differ by a few per cent on ordinary text.
 //!
-//! Own code, since what the crates bring is either large or slow to start: `bpe-openai` 0.3 keeps its tables in the program,
-//! 32 MB of them, or builds them in 1.6 s and 93 MiB. Here the published list is in it, 1.7 MB, and is read in 64 ms and
-//! 20 MiB when it is first needed; counting takes two thirds of the time. Both count alike: 3 MB of text and code, 200,000
-//! random strings. Time is n log n in the longest word, whatever the text.
+//! Existing crates are large or slow to start: `bpe-openai` 0.3 embeds 32 MB of tables, or builds them in 1.6 s and
+//! 93 MiB. Here the published list of 1.7 MB is embedded, and loads in 64 ms and 20 MiB on first use.
+//!
+//! Counting takes two thirds of the crate's time, with equal counts on 3 MB of text and code and 200,000 random
+//! strings. The time is n log n in the longest word, for any text.
 
 use std::{
     cmp::Reverse,
@@ -17,11 +18,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use flate2::read::GzDecoder;
 use regex_automata::{Anchored, Input, meta::Regex};
 
-/// The list as OpenAI publishes it, compressed; MIT licence. SHA-256 of what is inside:
+/// The list as OpenAI publishes it, compressed; MIT licence. SHA-256 of the content:
 /// 446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d.
 /// <https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken>
 const VOCABULARY: &[u8] = include_bytes!("o200k_base.tiktoken.gz");
-/// How a text falls into words, each of which is encoded by itself (`o200k_base` in OpenAI's tiktoken).
+/// How a text is split into words. Each word is encoded separately (`o200k_base` in OpenAI's tiktoken).
 const WORDS: [&str; 6] = [
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
@@ -30,21 +31,21 @@ const WORDS: [&str; 6] = [
     r"\s*[\r\n]+",
     r"\s+$",
 ];
-/// Of white space before a word the last character is the word's. This engine has no look-ahead, so it is taken with the
-/// others and given back.
+/// The last character of white space before a word belongs to the word. This engine has no look-ahead, so it is matched
+/// and given back.
 const SPACES: &str = r"\s+\s";
-/// Which pattern that is.
+/// The index of that pattern.
 const GIVES_BACK: usize = 1;
 const SPACE: &str = r"\s+";
-/// Longer texts are counted in parts, so that a count needs little memory.
+/// Longer texts are counted in parts, to limit the memory of a count.
 const PART_BYTES: usize = 256 * 1024;
 
-/// Made when it is first needed. `None` if the program is damaged.
+/// Created on first use. `None` if the program is damaged.
 static TOKENIZER: LazyLock<Option<Tokenizer>> = LazyLock::new(Tokenizer::new);
 
 struct Tokenizer {
     words: Regex,
-    /// The rank of each token: pairs with the lowest one are merged first.
+    /// The rank of each token: the pair with the lowest rank is merged first.
     ranks: HashMap<&'static [u8], u32, foldhash::fast::FixedState>,
     longest: usize,
 }
@@ -55,7 +56,7 @@ pub(super) fn count(text: &str) -> u64 {
         return 0;
     }
     let Some(tokenizer) = TOKENIZER.as_ref() else {
-        // No text has more of them.
+        // No text has more tokens than bytes.
         return text.len() as u64;
     };
     let (mut rest, mut tokens) = (text, 0u64);
@@ -75,7 +76,7 @@ impl Tokenizer {
         let mut longest = 0;
         for line in list.lines() {
             let (token, rank) = line.split_once(' ')?;
-            // As long as the program runs.
+            // Kept as long as the program runs.
             let token: &'static [u8] = STANDARD.decode(token).ok()?.leak();
             longest = longest.max(token.len());
             ranks.insert(token, rank.parse().ok()?);
@@ -107,7 +108,7 @@ impl Tokenizer {
         text.split_at(if end == 0 { text.len() } else { end })
     }
 
-    /// Merges neighbours, the pair of lowest rank first, until no two of them are a token.
+    /// Merges neighbours, lowest rank first, until no pair is a token.
     fn tokens_of(&self, word: &[u8]) -> usize {
         if self.ranks.contains_key(word) {
             return 1;
@@ -120,7 +121,7 @@ impl Tokenizer {
         };
         let mut pairs: BinaryHeap<_> = (0..word.len()).filter_map(|at| pair(&parts, at)).collect();
         while let Some(Reverse((_, start, end))) = pairs.pop() {
-            // A neighbour may have been merged with another meanwhile.
+            // A neighbour may have been merged otherwise in the meantime.
             if parts.end_of_pair(start) == Some(end) {
                 parts.merge(start, end);
                 pairs.extend(pair(&parts, start));
@@ -131,12 +132,12 @@ impl Tokenizer {
     }
 }
 
-/// The parts of a word by the byte at which each begins.
+/// The parts of a word, by the byte at which each begins.
 struct Parts {
     count: usize,
-    /// Where the part ends that begins here; 0 where none does.
+    /// The end of the part that begins here; 0 if none does.
     ends: Vec<usize>,
-    /// Where the part before begins.
+    /// The start of the previous part.
     starts_before: Vec<usize>,
 }
 
@@ -153,7 +154,7 @@ impl Parts {
         self.ends.get(start).copied().filter(|end| *end != 0)
     }
 
-    /// Where a part and the next one end.
+    /// The end of a part and the next one.
     fn end_of_pair(&self, start: usize) -> Option<usize> {
         self.end_of(self.end_of(start)?)
     }

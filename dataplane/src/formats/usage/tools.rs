@@ -1,5 +1,5 @@
-//! Which tools a response called, by the entries of its output: the calls that a provider charges for where no
-//! count of them is told. A stream tells of an entry more than once, so each counts by its id.
+//! Finds the tool calls that a provider charges for in the entries of a response's output, for providers that report no
+//! count. A stream mentions an entry more than once, so each id counts once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,23 +7,23 @@ use proxyxai_contract::part::BillPart;
 
 use super::shape::SchemaField;
 
-/// What kinds of entries are charged, and as what.
+/// The entry types that are charged, and as what.
 const CALLS: &[(&[u8], BillPart)] = &[
     (b"web_search_call", BillPart::WebSearch),
     (b"file_search_call", BillPart::FileSearch),
     (b"code_interpreter_call", BillPart::CodeSession),
     (b"image_generation_call", BillPart::Image),
 ];
-/// What searches of the web do besides searching is not charged.
+/// Actions of web search other than searching are free.
 const FREE: &[&[u8]] = &[b"open_page", b"find_in_page", b"find"];
 /// More calls than any response makes.
 const CALLS_MAX: usize = 4096;
 
-/// The calls that were heard of.
+/// The calls found.
 #[derive(Debug, Default)]
 pub(super) struct ToolCalls {
     entry: OutputEntry,
-    /// Each by its id, or by its container; how many of one id there were counts for nothing.
+    /// One per id or container, regardless of how often it appears.
     calls: Vec<ToolCall>,
 }
 
@@ -34,7 +34,7 @@ struct ToolCall {
     free: bool,
 }
 
-/// The entry under way. Its members come in any order.
+/// The current entry. Its members come in any order.
 #[derive(Debug, Default)]
 struct OutputEntry {
     part: Option<BillPart>,
@@ -43,7 +43,7 @@ struct OutputEntry {
     free: bool,
 }
 
-// === impl Tools ===
+// === impl ToolCalls ===
 
 impl ToolCalls {
     pub(super) fn hear(&mut self, what: SchemaField, text: &[u8]) {
@@ -60,7 +60,7 @@ impl ToolCalls {
         }
     }
 
-    /// The entry under way is whole.
+    /// Completes the current entry.
     pub(super) fn flush(&mut self) {
         if let Some(call) = std::mem::take(&mut self.entry).call() {
             self.note(call);
@@ -76,7 +76,7 @@ impl ToolCalls {
         }
     }
 
-    /// How many calls of each kind are charged.
+    /// The number of charged calls by kind.
     pub(super) fn pieces(&self) -> impl Iterator<Item = (BillPart, u64)> + '_ {
         let last = self.entry.call();
         CALLS.iter().filter_map(move |(_, part)| {
@@ -90,12 +90,12 @@ impl ToolCalls {
     }
 }
 
-// === impl Entry ===
+// === impl OutputEntry ===
 
 impl OutputEntry {
     fn call(&self) -> Option<ToolCall> {
         let part = self.part?;
-        // Code is charged by the container that it ran in.
+        // Code is charged by its container.
         let container = self.container.filter(|_| part == BillPart::CodeSession);
         Some(ToolCall {
             id: container.or(self.id)?,
@@ -105,7 +105,7 @@ impl OutputEntry {
     }
 }
 
-/// Ids are compared by what stands for them.
+/// Ids are compared by their hashes.
 fn hash(id: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);

@@ -1,4 +1,5 @@
-//! How a bill is closed: with what was told, counted, asked for or set aside. However a call ends, one of these is its end.
+//! Closes a charge: with usage that was reported, counted, or stated by the request, or with the reserved credit.
+//! However a call ends, one of these functions ends it.
 
 use std::sync::Arc;
 
@@ -18,13 +19,13 @@ use crate::{
 };
 
 impl PendingCharge {
-    /// Closes with the tokens that the record has.
+    /// Closes with the tokens in the record.
     pub(in crate::relay) fn close(mut self: Box<Self>, billable: bool) {
         self.price(billable);
         self.settle();
     }
 
-    /// Closes with what each of several models was used for, in a record for each.
+    /// Closes with the use of each of several models, in a record for each.
     pub(in crate::relay) fn close_parts(mut self: Box<Self>, parts: &[ModelUsage]) {
         let whole = self.record.model_used.clone();
         for (at, share) in parts.iter().enumerate() {
@@ -51,7 +52,7 @@ impl PendingCharge {
         self.settle();
     }
 
-    /// Closes at a cost that nobody can tell better.
+    /// Closes at this cost, where no better figure exists.
     pub(in crate::relay) fn close_at(mut self: Box<Self>, cost: Money) {
         self.price(false);
         self.record.sum = CallBill::default();
@@ -60,8 +61,8 @@ impl PendingCharge {
         self.settle();
     }
 
-    /// Closes with tokens counted from texts, on the desk: the first count loads a vocabulary, and a
-    /// long text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has a guess.
+    /// Closes with tokens counted from texts, on the counter's thread: the first count loads a tokenizer, and a long
+    /// text takes milliseconds. The prompt is counted if it `counts_input`. Until then the journal has an estimate.
     pub(in crate::relay) fn close_counted(
         self: Box<Self>,
         count_output: impl FnOnce() -> u64 + Send + 'static,
@@ -79,17 +80,17 @@ impl PendingCharge {
         });
     }
 
-    /// Closes with what the request itself tells, read on the desk.
+    /// Closes with what the request itself states, read on the counter's thread.
     ///
     /// # Errors
-    /// Gives the bill back when it tells nothing that is charged.
+    /// Returns the charge if the request states nothing that is charged.
     pub(in crate::relay) fn close_asked(self: Box<Self>) -> Result<(), Box<Self>> {
         let Some(asked) = self.request_measure() else {
             return Err(self);
         };
         self.close_on_desk(move |bill| {
             let count = asked.count(&bill.body);
-            // What is read there is no estimate, where the answer is whole.
+            // If the response is complete, what is read there is no estimate.
             if count.is_some() && bill.record.measure == UsageMeasure::Estimated {
                 bill.record.measure = UsageMeasure::Measured;
             }
@@ -99,11 +100,11 @@ impl PendingCharge {
         Ok(())
     }
 
-    /// Closes once it has been counted what the call used. Until then the journal has what is known by now.
+    /// Closes once the use was counted. Until then the journal has what is known so far.
     fn close_on_desk(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
         self.price(true);
         self.note();
-        // The call is over, however long that takes.
+        // The call is over, however long the count takes.
         self.open = None;
         self.at_upstream = false;
         let office = Arc::clone(&self.sinks);
@@ -149,7 +150,7 @@ impl PendingCharge {
 impl Drop for PendingCharge {
     fn drop(&mut self) {
         if self.at_upstream {
-            // The client went away, or the gateway ends, before an answer came; the provider may have made one.
+            // The client left, or the gateway stopped, before a response arrived; the provider may have made one.
             let now = self.clock.now();
             self.gave_up(now);
             self.record.duration_ms = record::elapsed(self.record.start, now);
@@ -175,7 +176,7 @@ impl Drop for PendingCharge {
                 bill.close_counted(|| 0, None, true);
             }
         } else if self.ticket.is_some() {
-            // Between attempts, of which all so far have failed.
+            // Between attempts, all of which have failed so far.
             self.settle();
         }
     }

@@ -1,4 +1,4 @@
-//! How an account's credit stands on this data plane, for reports.
+//! The state of an account's credit on this data plane, for reports.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -11,17 +11,17 @@ use super::CreditLease;
 pub(crate) struct Figures {
     /// On lease from control.
     pub(crate) leased: Money,
-    /// Set aside for calls under way.
+    /// Reserved for in-flight calls.
     pub(crate) held: Money,
     /// Charged and not yet posted by control.
     pub(crate) unposted: Money,
-    /// Calls under way that may cost more than they hold.
+    /// In-flight calls that may cost more than they hold.
     pub(crate) unbounded: u64,
-    /// What calls have cost beyond what they held, since the start.
+    /// What calls cost beyond what they held, since the start.
     pub(crate) exceeded: Money,
 }
 
-/// What becomes of the credit on lease.
+/// The state of the credit on lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaseState {
     /// There is none.
@@ -30,14 +30,14 @@ pub(crate) enum LeaseState {
     Active,
     /// All of it is held or spent.
     Exhausted,
-    /// What is not used goes back as it becomes free.
+    /// Unused credit is returned as it becomes free.
     Recalled,
-    /// Some was given back, and control has not confirmed it.
+    /// Some was returned, and control has not confirmed it.
     Returning,
 }
 
 impl CreditLease {
-    /// Where it stands.
+    /// The current figures.
     pub(crate) fn figures(&self) -> Figures {
         let read = |nanos: &AtomicI64| Money::from_nanos(nanos.load(Ordering::Relaxed));
         Figures {
@@ -49,7 +49,7 @@ impl CreditLease {
         }
     }
 
-    /// What becomes of its lease.
+    /// The state of the lease.
     pub(crate) fn lease_state(&self) -> LeaseState {
         let book = self.ledger();
         if book.gave > Money::ZERO {

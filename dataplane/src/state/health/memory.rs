@@ -1,4 +1,4 @@
-//! What is remembered of one key: how it rests as a whole, for single models, and for single accounts.
+//! The stored health of one key: as a whole, for single models, and for single accounts.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use crate::{
     formats::error_classifier::FaultVerdict,
 };
 
-/// A pair whose sleep is over gets one call in so long until one of them is answered, milliseconds.
+/// A pair whose sleep is over gets one call in this time until one succeeds, in milliseconds.
 const PAIR_PROBE_MS: i64 = 1000;
-/// Models of one key that are remembered as asleep; beyond it the longest asleep is forgotten.
+/// Sleeping models that are remembered for a key; beyond that the one asleep longest is forgotten.
 const PAIRS_MAX: usize = 256;
 
 #[derive(Debug)]
@@ -20,14 +20,14 @@ pub(super) struct HealthRecord {
     /// Only pairs that are not ready.
     pub(super) pairs: HashMap<String, Pair>,
     pub(super) blames: Blames,
-    /// Which customer was refused as if it were the key's fault, since it last answered.
+    /// The customer that was refused as if the key were at fault, since it last answered.
     pub(super) doubted_by: Option<AccountId>,
     pub(super) refused_at: Option<Millis>,
-    /// Why there was no connection when it was asked last.
+    /// Why there was no connection at the last attempt.
     pub(super) connect_failure: Option<ConnectFailure>,
 }
 
-/// The key for one model.
+/// The state of a key for one model.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pair {
     pub(super) backoff: Backoff,
@@ -64,11 +64,8 @@ impl Default for HealthRecord {
     }
 }
 
-// === impl Inner ===
-
 impl HealthRecord {
-    /// What a failure comes to that may be the call's fault: it is the key's once two customers saw
-    /// it.
+    /// Decides a failure that may be the call's fault: it is the key's once two customers saw it.
     pub(super) fn weigh(
         &mut self,
         verdict: FaultVerdict,
@@ -91,7 +88,7 @@ impl HealthRecord {
         }
     }
 
-    /// Takes a failure down. Returns what became of the key, or of the key for one model.
+    /// Records a failure. Returns what became of the key, or of the key for one model.
     pub(super) fn note(
         &mut self,
         verdict: FaultVerdict,
@@ -130,7 +127,7 @@ impl HealthRecord {
     }
 }
 
-/// Keeps the number of remembered pairs bounded, whatever model names clients make up.
+/// Bounds the number of remembered pairs, since clients can invent model names.
 pub(super) fn make_room(pairs: &mut HashMap<String, Pair>) {
     if pairs.len() < PAIRS_MAX {
         return;

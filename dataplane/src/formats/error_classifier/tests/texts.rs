@@ -1,4 +1,4 @@
-//! What providers are known to say, and what each of it comes to.
+//! Known error texts of providers, and the verdict on each.
 
 use super::super::*;
 
