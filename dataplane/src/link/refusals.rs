@@ -1,5 +1,7 @@
-//! Reports refused calls to control, some each second, as best effort: losing them costs no account anything. A failed
-//! batch is sent again unchanged; control knows each row by its id. Meanwhile further refusals are only counted.
+//! Reports refused calls to control, some each second, as best effort: losing them costs no account anything.
+//!
+//! A failed batch is sent again unchanged, since control knows each row by its id; one that control cannot read is
+//! dropped. Meanwhile further refusals are only counted.
 
 use std::{sync::Arc, time::Duration};
 

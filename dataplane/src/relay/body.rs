@@ -1,4 +1,5 @@
-//! A response's body on its way to the client. Frames are forwarded at once and unchanged, and metered as they pass.
+//! A response's body on its way to the client. Frames are forwarded at once and unchanged, and metered as they pass. The
+//! body of a request is read in `request`.
 //!
 //! Event streams of a known protocol are forwarded event by event, so that a stream that breaks off inside an event can
 //! be ended the way its protocol ends a failed stream.

@@ -52,7 +52,7 @@ impl Relay {
         let begun = Instant::now();
         let hedges = call.charge.snapshot.settings.rotation.hedge;
         let pool = call.charge.snapshot.pool(level);
-        // A call that makes an object would make it twice.
+        // A pinned call has one key, and a call that makes an object would make it twice.
         let once = call.pinned_key.is_some() || call.charge.makes();
         let asked = match (hedges && tried.left > 0 && !once)
             .then(|| pool.slow_after())

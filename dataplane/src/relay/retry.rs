@@ -1,5 +1,7 @@
 //! The retry loop: over the models of the plan, the levels of each and the keys of a level. If all keys rest, it waits
 //! and goes round again. Every bound is named here or in the configuration.
+//!
+//! Which failures may be tried on another key is decided by `formats::error_classifier`.
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
-//! The timeouts of a body. One timer serves all of them. It is armed at the first wait for the provider and moved only
-//! when it fires or something becomes due earlier, so that chunks cost no timer operations.
+//! The timeouts of a response body; that of its first byte is in `attempt`.
+//!
+//! One timer serves all of them. It is armed at the first wait for the provider and moved only when it fires or something
+//! becomes due earlier, so that chunks cost no timer operations.
 
 use std::{
     pin::Pin,
