@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     model::{
         Account, AccountChange, AccountChangeResult, Caller, LedgerFilter, NewAccount,
-        NewUpstreamKey, UpstreamKey,
+        NewUpstreamKey, Page, UpstreamKey,
     },
     ops::{self, reports::CallsOf},
     store::{self, database::Database, testing::ScratchDatabase},
@@ -227,6 +227,12 @@ pub(crate) fn new_key(secret: &str) -> NewUpstreamKey {
 }
 
 /// An answered call.
+/// A page that no listing of a test is longer than.
+pub(crate) const WHOLE: Page = Page {
+    page: 1,
+    size: 1000,
+};
+
 pub(crate) fn call(sequence: u64, account: AccountId, cost: f64) -> UsageRecord {
     UsageRecord {
         sequence,

@@ -85,7 +85,7 @@ pub(crate) async fn by_day(
     source: &SpendSource,
     days: DateRange,
 ) -> Result<BTreeMap<Date, Earning>, Error> {
-    let SqlQuery { sql, values } = source.whole(db, days);
+    let SqlQuery { sql, values } = source.summed(db, days, "model");
     let sql = format!("SELECT day, {SUMS} FROM ({sql}) used GROUP BY day");
     let rows = db.handle().query_all_raw(statement(db, &sql, values));
     let rows = rows.await?;
@@ -168,11 +168,6 @@ impl SpendSource {
                 self.of_table(db, days, (own, "account_id", expense))
             }
         }
-    }
-
-    /// Sums of days without a split, from the table with the fewest rows.
-    fn whole(&self, db: &impl Db, days: DateRange) -> SqlQuery {
-        self.summed(db, days, "model")
     }
 
     /// Sums of days by any dimension but accounts. Usage of all accounts below one has sums of its own.

@@ -18,12 +18,9 @@ use crate::{
     },
     ops,
     store::usage::tags::{OTHER, TAGS_MAX},
-    testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, new_key, node, usd},
-};
-
-const WHOLE: Page = Page {
-    page: 1,
-    size: 1000,
+    testing::{
+        DAY_MS, NOON, ROOT, WHOLE, World, by, call, calls_of, everywhere, new_key, node, usd,
+    },
 };
 
 /// A key of the pool with a cost rule.

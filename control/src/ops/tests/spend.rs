@@ -13,17 +13,13 @@ use crate::{
     Error,
     model::{
         Account, AccountChange, Caller, DateRange, Earning, EarningDimension, EarningFilter,
-        NewUpstreamKey, Page, SeriesInterval, SpendDimension, SpendFilter, SpendReport,
+        NewUpstreamKey, SeriesInterval, SpendDimension, SpendFilter, SpendReport,
     },
     ops, store,
     store::spend::{SpendScope, SpendSource},
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, new_key, node, usd},
+    testing::{DAY_MS, NOON, ROOT, WHOLE, World, by, call, everywhere, new_key, node, usd},
 };
 
-const WHOLE: Page = Page {
-    page: 1,
-    size: 1000,
-};
 const HOUR_MS: i64 = 3_600_000;
 
 fn days(world: &World, back: i64) -> DateRange {
