@@ -112,7 +112,7 @@ impl Store {
         let writer = Connector::connect(file_options(path, 1, SQLITE_WRITER_CACHE_KIB))
             .await
             .map_err(unreachable_database)?;
-        migration::Migrator::up(&writer, None).await?;
+        migration::migrate(&writer).await?;
         let reader = Connector::connect(file_options(
             path,
             SQLITE_READERS_MAX,
@@ -132,7 +132,7 @@ impl Store {
         let lock = writer.begin().await?;
         lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({START_LOCK})"))
             .await?;
-        migration::Migrator::up(&writer, None).await?;
+        migration::migrate(&writer).await?;
         lock.commit().await?;
         Ok(Self::of(writer.clone(), writer, true))
     }

@@ -2,12 +2,14 @@
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{client_key::ClientKey, id::AccountId, secret::Secret};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Control, Error,
     model::{RootKeyFile, UpstreamKeyFilter},
-    ops, store,
+    ops,
+    store::testing::meddle,
     testing::{ROOT, World, call, everywhere, node, usd},
 };
 
@@ -147,7 +149,7 @@ async fn another_master_key_is_refused() {
 #[tokio::test]
 async fn first_users_and_keys_are_taken_from_the_configuration_once() {
     everywhere(async |world: &mut World| {
-        let dir = crate::testing::TempDir::new();
+        let dir = TempDir::new().unwrap();
         let mut config = world.config.clone();
         config.data_dir = dir.path().to_owned();
         config.database = crate::config::Database::Sqlite(dir.path().join("new.db"));
@@ -208,7 +210,7 @@ async fn first_users_and_keys_are_taken_from_the_configuration_once() {
 async fn a_stored_setting_that_cannot_be_used_does_not_stop_the_start() {
     everywhere(async |world: &mut World| {
         let sql = "INSERT INTO setting (name, value, revision) VALUES ('LEVEL_MAPPER', 'x=99', 1), ('PRICING', '7', 1)";
-        store::testing::meddle(world.control.store(), sql).await;
+        meddle(world.control.store(), sql).await;
         world.restart().await.unwrap();
         assert_eq!(ops::settings::get(&world.control, &ROOT).await.unwrap()["LEVEL_MAPPER"], "");
     })
@@ -220,7 +222,7 @@ async fn books_that_were_meddled_with_are_found_out() {
     everywhere(async |world: &mut World| {
         world.child(&ROOT, "alice", 10.0).await;
         world.balanced().await;
-        store::testing::meddle(
+        meddle(
             world.control.store(),
             "UPDATE credit_card SET balance = balance + 1",
         )
@@ -248,6 +250,42 @@ async fn background_work_passes_money_on_and_ends_when_it_is_told() {
         assert_eq!(news.standings[0].balance, usd(9.0));
         shutdown.cancel();
         work.await.unwrap();
+    })
+    .await;
+}
+
+/// The steps that are the first schema today, as a database names them that took them one by one.
+const JOINED_STEPS: [&str; 9] = [
+    "m001_first",
+    "m002_lease",
+    "m003_windows",
+    "m004_account",
+    "m005_audit",
+    "m006_prices",
+    "m007_reports",
+    "m008_speed",
+    "m009_spans",
+];
+
+#[tokio::test]
+async fn a_database_that_took_the_first_schema_in_nine_steps_starts_with_its_accounts() {
+    everywhere(async |world: &mut World| {
+        let account = world.child(&ROOT, "anna", 10.0).await;
+        let store = world.control.store();
+        for step in JOINED_STEPS {
+            let sql = format!("INSERT INTO seaql_migrations VALUES ('{step}', 1)");
+            meddle(store, &sql).await;
+        }
+        meddle(
+            store,
+            "DELETE FROM seaql_migrations WHERE version = 'm001_schema'",
+        )
+        .await;
+        world.restart().await.unwrap();
+        // And once more, when there is nothing left to rename.
+        world.restart().await.unwrap();
+        assert_eq!(world.view(&account).await.balance, usd(10.0));
+        world.balanced().await;
     })
     .await;
 }

@@ -2,9 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proxyxai_contract::secret::Secret;
 
 use super::DatabaseProblem;
+
+/// What RFC 3986 leaves as it is in any part of a URL.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 const NO_WORD: DatabaseProblem = "has a word that is not name=value";
 
@@ -81,16 +89,7 @@ fn value_at(text: &str) -> Option<(String, &str)> {
     quoted.is_none().then_some((value, ""))
 }
 
+/// Percent-encodes a part of a URL.
 pub(super) fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                encoded.push(char::from(byte));
-            } else {
-                let hex = format!("{byte:02X}");
-                encoded.push('%');
-                encoded.push_str(&hex);
-            }
-            encoded
-        })
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }

@@ -8,15 +8,7 @@
     reason = "the trait's macro counts the lifetimes it sees"
 )]
 
-mod m001_first;
-mod m002_lease;
-mod m003_windows;
-mod m004_account;
-mod m005_audit;
-mod m006_prices;
-mod m007_reports;
-mod m008_speed;
-mod m009_spans;
+mod m001_schema;
 mod m010_master_copy;
 mod m011_aside;
 mod m012_objects;
@@ -39,22 +31,25 @@ mod m030_earning_below;
 
 use sea_orm_migration::{
     prelude::*,
-    sea_orm::{DbBackend, DbErr},
+    sea_orm::{DatabaseConnection, DbBackend, DbErr},
 };
 
 pub(super) struct Migrator;
 
+/// Brings a database to the current schema.
+pub(super) async fn migrate(connection: &DatabaseConnection) -> Result<(), DbErr> {
+    if SchemaManager::new(connection)
+        .has_table("seaql_migrations")
+        .await?
+    {
+        m001_schema::adopt(connection).await?;
+    }
+    Migrator::up(connection, None).await
+}
+
 /// Every step: its name, which is stored, and its statements.
 const STEPS: &[MigrationStep] = &[
-    step("m001_first", m001_first::SCHEMA),
-    step("m002_lease", m002_lease::SCHEMA),
-    step("m003_windows", m003_windows::SCHEMA),
-    step("m004_account", m004_account::SCHEMA),
-    step("m005_audit", m005_audit::SCHEMA),
-    step("m006_prices", m006_prices::SCHEMA),
-    step("m007_reports", m007_reports::SCHEMA),
-    step("m008_speed", m008_speed::SCHEMA),
-    step("m009_spans", m009_spans::SCHEMA),
+    step(m001_schema::NAME, m001_schema::SCHEMA),
     step("m010_master_copy", m010_master_copy::SCHEMA),
     step("m011_aside", m011_aside::SCHEMA),
     step("m012_objects", m012_objects::SCHEMA),
@@ -141,7 +136,7 @@ impl MigrationTrait for MigrationStep {
                     "{ROOT}",
                     "ALTER TABLE account ALTER COLUMN id RESTART WITH 2",
                 ),
-                ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_POSTGRES),
+                ("{WRITTEN_ONCE}", m001_schema::WRITTEN_ONCE_POSTGRES),
                 (
                     "{UNCHECKED_POSTING}",
                     m017_posting::UNCHECKED_POSTING_POSTGRES,
@@ -156,7 +151,7 @@ impl MigrationTrait for MigrationStep {
                 ("{STARTS}", "COLLATE NOCASE"),
                 ("{BYTES}", ""),
                 ("{ROOT}", ""),
-                ("{WRITTEN_ONCE}", m007_reports::WRITTEN_ONCE_SQLITE),
+                ("{WRITTEN_ONCE}", m001_schema::WRITTEN_ONCE_SQLITE),
                 // SQLite cannot leave out a check, and is not slow at it.
                 ("{UNCHECKED_POSTING}", ""),
             ],
