@@ -135,6 +135,8 @@ def dockerfile_problems(image: Dockerfile, known: dict[str, str]):
     wanted = re.search(r'(?m)^rust-version = "(.+)"', (REPOSITORY / "Cargo.toml").read_text())
     if not version(image.images[0]) >= version(wanted[1]):
         yield f"{image.images[0]} is older than rust-version {wanted[1]}"
+    if f"Rust {wanted[1]} or later" not in (REPOSITORY / "README.md").read_text():
+        yield f"README.md does not ask for Rust {wanted[1]} or later, as rust-version does"
     if image.images[0].rpartition("-")[2] not in image.images[-1]:
         yield f"built on {image.images[0]}, run on {image.images[-1]}: not the same C library"
     for path in image.copied:
