@@ -1,9 +1,6 @@
 //! Test helpers: temporary directories, and control planes on every available database.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use tempfile::TempDir;
 
 use proxyxai_contract::{
     bill::CallBill,
@@ -36,28 +33,6 @@ pub(crate) const ROOT: Caller = Caller {
     address: None,
 };
 
-/// A directory of its own, removed on drop.
-pub(crate) struct TempDir(PathBuf);
-
-impl TempDir {
-    pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(random_name());
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        // A leftover directory in the system's temporary directory does no harm.
-        fs::remove_dir_all(&self.0).ok();
-    }
-}
-
 /// A unique name.
 pub(crate) fn random_name() -> String {
     let mut bytes = [0u8; 8];
@@ -75,14 +50,14 @@ pub(crate) struct World {
 
 /// Runs a test on SQLite, and on PostgreSQL when `TEST_DATABASE_URL` names a server.
 pub(crate) async fn everywhere(test: impl AsyncFn(&mut World)) {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let file = Database::Sqlite(dir.path().join("control.db"));
     let mut world = World::start(file, dir).await;
     Box::pin(test(&mut world)).await;
     let server = std::env::var_os("TEST_DATABASE_URL");
     if let Some(server) = server.and_then(|url| url.into_string().ok()) {
         let scratch = ScratchDatabase::create(&server).await;
-        let mut world = World::start(scratch.database(), TempDir::new()).await;
+        let mut world = World::start(scratch.database(), TempDir::new().unwrap()).await;
         Box::pin(test(&mut world)).await;
         scratch.drop_it().await;
     }
@@ -109,7 +84,7 @@ impl World {
 
     /// On an empty SQLite database, even if there is another database.
     pub(crate) async fn file() -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let file = Database::Sqlite(dir.path().join("control.db"));
         Self::start(file, dir).await
     }

@@ -164,14 +164,7 @@ fn open_with(cipher: &XChaCha20Poly1305, context: &str, sealed: &[u8]) -> Result
 
 /// A name for a client key that reveals nothing of it: the hash of its stored hash, in hexadecimal.
 pub(crate) fn public_key(hash: KeyHash) -> String {
-    hex(&Sha256::digest(hash.0))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let text = String::with_capacity(bytes.len() * 2);
-    bytes
-        .iter()
-        .fold(text, |hex, byte| hex + &format!("{byte:02x}"))
+    const_hex::encode(Sha256::digest(hash.0))
 }
 
 /// The state of a file with a secret.
@@ -219,7 +212,7 @@ pub(crate) fn kept_secret(path: &Path) -> Result<Secret, Error> {
     }
     let mut bytes = Zeroizing::new([0u8; 32]);
     fill_random(bytes.as_mut_slice())?;
-    write_secret(path, &Secret::new(hex(bytes.as_slice())))?;
+    write_secret(path, &Secret::new(const_hex::encode(bytes.as_slice())))?;
     // Another process may have been first: what is in the file now is the secret.
     read_secret(path)?.ok_or_else(|| file_error(path, "vanished"))
 }
@@ -287,20 +280,10 @@ fn master_key(text: &Secret) -> Result<Zeroizing<[u8; 32]>, Error> {
 }
 
 fn from_hex(text: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    let pairs = text.as_chunks::<2>().0;
-    if text.len() != 64 || pairs.len() != 32 {
-        return None;
-    }
     let mut key = Zeroizing::new([0u8; 32]);
-    for (byte, [high, low]) in key.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(key)
+    const_hex::decode_to_slice(text, key.as_mut_slice()).ok()?;
+    // A leading `0x` would be left out, but then 62 digits are too few.
+    (text.len() == 64).then_some(key)
 }
 
 fn subkey(master: &Zeroizing<[u8; 32]>, label: &str) -> Result<Zeroizing<[u8; 32]>, Error> {
@@ -328,7 +311,7 @@ fn file_error(path: &Path, problem: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::TempDir;
+    use tempfile::TempDir;
 
     fn vault(master: &str) -> Vault {
         Vault::new(&Secret::new(master)).unwrap()
@@ -377,7 +360,7 @@ mod tests {
         let hash = vault("a master key of some length").hasher().hash("key");
         let public = public_key(hash);
         assert_eq!(public.len(), 64);
-        assert_ne!(public, hex(&hash.0));
+        assert_ne!(public, const_hex::encode(hash.0));
     }
 
     #[test]
@@ -394,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_generated_key_is_kept_and_readable_by_its_owner_alone() {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let path = dir.path().join("master.key");
         let first = kept_secret(&path).unwrap();
         assert_eq!(kept_secret(&path).unwrap(), first);

@@ -180,18 +180,18 @@ impl Zone {
 
     /// Calendar day of a moment.
     pub fn day(&self, at: Millis) -> Date {
-        at.timestamp().to_zoned(self.0.clone()).date()
+        at.timestamp().to_zoned_datetime(self.0.clone()).date()
     }
 
     /// First moment of a day.
     pub fn start_of(&self, day: Date) -> Millis {
-        day.to_zoned(self.0.clone())
+        day.to_zoned_datetime(self.0.clone())
             .map_or(Millis(0), |zoned| zoned.timestamp().into())
     }
 
     /// `YYYY-MM-DD HH:MM:SS` in local time of the zone.
     pub fn local(&self, at: Millis) -> String {
-        let zoned = at.timestamp().to_zoned(self.0.clone());
+        let zoned = at.timestamp().to_zoned_datetime(self.0.clone());
         zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
@@ -243,7 +243,7 @@ impl Zone {
 
     /// RFC 3339 with the zone's offset.
     pub fn rfc3339(&self, at: Millis) -> String {
-        let zoned = at.timestamp().to_zoned(self.0.clone());
+        let zoned = at.timestamp().to_zoned_datetime(self.0.clone());
         jiff::fmt::temporal::DateTimePrinter::new()
             .timestamp_with_offset_to_string(&zoned.timestamp(), zoned.offset())
     }

@@ -121,10 +121,7 @@ fn read(table: &str, pricing: Option<&str>) -> Result<(PriceFile, String), Inval
         }
         merge_json(&mut table, over, 0);
         let digest = Sha256::digest(text.as_bytes());
-        suffix = digest
-            .iter()
-            .take(4)
-            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        suffix = const_hex::encode(&digest[..4]);
     }
     let whole = if suffix.is_empty() {
         "table"

@@ -4,6 +4,7 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 use bytes::Bytes;
 
@@ -14,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::{
     raw,
     upstream::{Script, Upstream},
-    world::{Node, ROOT, TempDir, World, until},
+    world::{Node, ROOT, World, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -220,7 +221,7 @@ async fn a_port_alone_is_open_to_both_families_and_every_announced_address_is_a_
         ("[::]:0", "http://[::1]:"),
         ("", "http://127.0.0.1:"),
     ] {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let env = [("LISTEN", listen), ("PORT", "0"), ("INIT_USERS", &root)];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let node = Node::start(None, dir.path(), &env).await;

@@ -1,6 +1,7 @@
 //! The separate roles: one control plane, two data planes.
 
 use std::time::Duration;
+use tempfile::TempDir;
 
 use proxyxai_contract::wire::Measure;
 use serde_json::json;
@@ -8,7 +9,7 @@ use serde_json::json;
 use crate::{
     grpc::Grpc,
     upstream::{Script, Upstream, event, invalid_key, status},
-    world::{Node, ROOT, TempDir, World, refused, until},
+    world::{Node, ROOT, World, refused, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -32,7 +33,7 @@ pub struct Plane {
 
 impl Plane {
     pub async fn start(control: &World, name: &str, more: &[(&str, &str)]) -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let grpc = format!("http://{}", control.node.grpc);
         let env = [
             ("CONTROL_GRPC", grpc.as_str()),
@@ -371,7 +372,7 @@ async fn only_the_node_token_opens_the_fleets_door() {
 #[tokio::test]
 async fn a_data_plane_with_a_wrong_token_is_never_ready() {
     let control = World::control(&[("NODE_TOKEN", TOKEN)]).await;
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let env = [
         ("CONTROL_GRPC", format!("http://{}", control.node.grpc)),
         ("NODE_TOKEN", "some-other-node-token".to_owned()),

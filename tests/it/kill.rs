@@ -9,6 +9,7 @@ use std::{
     },
     time::Duration,
 };
+use tempfile::TempDir;
 
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     upstream::{Script, Upstream, tagged_usage},
-    world::{Node, TempDir, World, client, until},
+    world::{Node, World, client, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -44,7 +45,7 @@ impl Fleet {
         let upstream = Upstream::start().await;
         upstream.script(UP, Script::Tagged);
         control.add_key(UP, &upstream.base).await;
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let grpc = format!("http://{}", control.node.grpc);
         let env = [
             ("CONTROL_GRPC", grpc.as_str()),

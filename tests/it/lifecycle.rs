@@ -6,6 +6,7 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 use proxyxai_contract::wire::Measure;
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     prices::today,
     upstream::{Script, Upstream, event, invalid_key, status},
-    world::{Node, ROOT, TempDir, World, client, run_to_end, until},
+    world::{Node, ROOT, World, client, run_to_end, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -112,7 +113,7 @@ fn as_somebody(dir: &Path, role: Option<&str>, listen: &str) -> std::process::Ou
 
 #[test]
 fn a_data_directory_of_somebody_else_is_named_with_its_owner_and_the_way_to_mend_it() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     // As root, change the owner; as another user, remove the permissions.
     let close = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -145,7 +146,7 @@ fn a_data_directory_of_somebody_else_is_named_with_its_owner_and_the_way_to_mend
 
 #[test]
 fn secrets_that_are_closed_to_writing_are_in_nobodys_way() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let put = |name: &str, text: &str, mode| {
         let path = dir.path().join(name);
@@ -477,7 +478,7 @@ fn the_table_of_variables_is_the_one_the_program_prints() {
 
 #[tokio::test]
 async fn the_first_start_listens_soon() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let start = Instant::now();
     let node = Node::launch(None, dir.path(), &[]).await;
     let took = start.elapsed();
@@ -601,7 +602,7 @@ fn memchr_of(bytes: &[u8], wanted: &[u8]) -> bool {
 async fn no_secret_is_in_the_logs_of_the_roles_apart() {
     let env = [&PLANTED[..], &[("RUST_LOG", "debug")]].concat();
     let (mut control, upstream) = (World::control(&env).await, Upstream::start().await);
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let address = format!("http://{}", control.node.grpc);
     let env = [
         ("CONTROL_GRPC", address.as_str()),

@@ -6,6 +6,7 @@ use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 use fastrand::Rng;
 use reqwest::Response;
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     prices::today,
     upstream::{Script, Upstream},
-    world::{Node, ROOT, TempDir, client, database, run_to_end},
+    world::{Node, ROOT, client, database, run_to_end},
 };
 
 const ROUNDS: usize = 4;
@@ -36,13 +37,13 @@ struct Stack {
 
 impl Stack {
     async fn new() -> Self {
-        let files = TempDir::new();
+        let files = TempDir::new().unwrap();
         let file = || file_url(&files.path().join("kept.db"));
         Self {
             database: database().await.unwrap_or_else(file),
             files,
             node: None,
-            dir: TempDir::new(),
+            dir: TempDir::new().unwrap(),
             http: client(),
             root: ROOT.to_owned(),
         }
@@ -58,7 +59,7 @@ impl Stack {
 
     /// Starts a gateway with only these variables.
     async fn up(&mut self, env: &[(&str, &str)]) {
-        self.dir = TempDir::new();
+        self.dir = TempDir::new().unwrap();
         self.node = Some(Node::start(None, self.dir.path(), &self.env(env)).await);
     }
 
@@ -186,7 +187,11 @@ async fn two_controls_that_start_at_once_on_a_new_server_have_one_master_key() {
         let users = users(ROOT);
         let env = [("DATABASE_URL", url.as_str()), ("INIT_USERS", &users)];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let dirs = [TempDir::new(), TempDir::new(), TempDir::new()];
+        let dirs = [
+            TempDir::new().unwrap(),
+            TempDir::new().unwrap(),
+            TempDir::new().unwrap(),
+        ];
         let start = |at: usize| Node::start(Some("control"), dirs[at].path(), &env);
         let nodes = tokio::join!(start(0), start(1), start(2));
         let key = |at: usize| std::fs::read_to_string(dirs[at].path().join("master.key")).unwrap();
@@ -211,7 +216,7 @@ async fn a_first_start_that_is_killed_leaves_nothing_that_the_next_one_trips_ove
         let mut stack = Stack::new().await;
         for _ in 0..rng.usize(1..3) {
             let after = whole.mul_f64(rng.f64());
-            Node::cut_short(TempDir::new().path(), &stack.env(&env), after).await;
+            Node::cut_short(TempDir::new().unwrap().path(), &stack.env(&env), after).await;
         }
         let began = Instant::now();
         stack.up(&env).await;

@@ -5,13 +5,14 @@ use std::{
     path::Path,
     process::{Command, Stdio},
 };
+use tempfile::TempDir;
 
 use proxyxai_contract::{clock::Clock, clock::Zone, price_file};
 use serde_json::{Value, json};
 
 use crate::{
     upstream::{Script, Upstream, json_answer},
-    world::{ROOT, TempDir, World, until},
+    world::{ROOT, World, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -63,7 +64,7 @@ pub fn today() -> String {
 
 #[test]
 fn whoever_has_read_enough_ends_no_command() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let file = written(dir.path(), "all.json", &price_file::DEFAULT);
     let mut child = Command::new(env!("CARGO_BIN_EXE_proxyxai"))
         .args(["prices", "show", "--file", &file])
@@ -241,7 +242,7 @@ async fn the_first_root_key_is_found_where_the_first_start_left_it() {
 
 #[test]
 fn files_are_shown_checked_and_compared_without_a_gateway() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let old = written(dir.path(), "old.json", &price_file::DEFAULT);
     let new = written(dir.path(), "new.json", &table("1"));
     let bad = written(dir.path(), "bad.json", &table("-1"));
@@ -265,7 +266,7 @@ fn files_are_shown_checked_and_compared_without_a_gateway() {
 
 #[test]
 fn a_public_price_list_can_be_imported_and_loaded() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let list = r#"{
         "gpt-4o": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2.5e-06,
             "output_cost_per_token": 1e-05, "max_output_tokens": 16384},

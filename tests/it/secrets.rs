@@ -1,8 +1,9 @@
 //! The database's password: it works with any characters, and no message about an unusable server contains it.
 
 use sea_orm::ConnectionTrait as _;
+use tempfile::TempDir;
 
-use crate::world::{Node, ROOT, TempDir, run_to_end, server};
+use crate::world::{Node, ROOT, run_to_end, server};
 
 const PLANTED: &str = "Planted0Word";
 
@@ -121,7 +122,7 @@ async fn a_password_of_any_characters_opens_the_database_and_a_wrong_one_is_not_
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
         };
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let mut node = Node::start(Some("control"), dir.path(), &given(password)).await;
         node.signal("TERM");
         assert_eq!(node.ended().await.code(), Some(0));

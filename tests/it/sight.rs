@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use tempfile::TempDir;
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::{
     fleet::{Plane, TOKEN},
     raw::{self, Answer},
     upstream::{Script, Upstream, event, events_at_once, invalid_key, json_answer, status},
-    world::{ROOT, TempDir, World, metrics, run_to_end, until},
+    world::{ROOT, World, metrics, run_to_end, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -632,7 +633,7 @@ async fn the_access_log_is_off_by_default_and_samples_all_but_failed_calls() {
 
 #[tokio::test]
 async fn an_access_log_that_was_renamed_is_begun_anew_and_nothing_is_lost() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let path = dir.path().join("access.log");
     let env = [("ACCESS_LOG", path.to_str().unwrap())];
     let (mut world, _upstream, key) = world_with(&env, Script::Chat).await;

@@ -1,13 +1,14 @@
 //! A public price list merged into the prices: by hand on a running gateway, and on files.
 
 use std::{fs, path::Path, process::Command};
+use tempfile::TempDir;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 
-use crate::world::{ROOT, TempDir, World};
+use crate::world::{ROOT, World};
 
 const TABLE: &str = r#"{"Version":"2026-10-01","Providers":{"openai":["o.example"]},
     "ChatPricing":{"house":{"Provider":"openai","InputText":2,"OutputText":8,"CachedText":1},
@@ -62,7 +63,7 @@ async fn served(list: String) -> String {
 
 #[test]
 fn a_dry_run_tells_what_would_change_and_needs_nothing_to_run() {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let table = written(dir.path(), "table.json", TABLE);
     let near = written(dir.path(), "near.json", &list(3.0));
     let out = dir.path().join("out.json");

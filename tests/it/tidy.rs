@@ -23,7 +23,7 @@ const CLOCK: [&str; 6] = [
     "std::time::Instant",
     "tokio::time",
     "jiff::Timestamp::now",
-    "jiff::Zoned::now",
+    "jiff::ZonedDateTime::now",
     "SystemTime::now",
 ];
 

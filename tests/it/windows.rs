@@ -2,6 +2,7 @@
 //! headers of refusals and responses.
 
 use std::time::Duration;
+use tempfile::TempDir;
 
 use futures_util::future::join_all;
 use proxyxai_contract::clock::{Clock, WindowLength, Zone};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     upstream::{Script, Upstream},
-    world::{Node, ROOT, TempDir, World, refused, until},
+    world::{Node, ROOT, World, refused, until},
 };
 
 const UP: &str = "sk-upstream-aaaaaaaaaaaaaaaaaaaaaa";
@@ -358,7 +359,7 @@ impl Fleet {
         let rig = Rig::set_up(world, zone, limits).await;
         let mut started = Vec::new();
         for plane in 0..planes {
-            let dir = TempDir::new();
+            let dir = TempDir::new().unwrap();
             let env = [
                 ("CONTROL_GRPC", format!("http://{}", rig.world.node.grpc)),
                 ("CONTROL_HTTP", rig.world.node.base.clone()),

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -11,6 +11,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use tempfile::TempDir;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ impl World {
 
     /// A role with only these variables, a directory and, perhaps, a database.
     pub async fn bare(role: Option<&'static str>, env: &[(&str, &str)]) -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let mut all: Vec<_> = env
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -429,7 +430,7 @@ fn gather(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 
 /// Runs a role that is to end by itself, and returns its exit code, output and log.
 pub fn run_to_end(argument: Option<&str>, env: &[(&str, &str)]) -> (i32, String, String) {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let env: Vec<_> = env
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -523,33 +524,7 @@ pub fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// A directory that is removed on drop.
-pub struct TempDir(PathBuf);
-
 static NEXT: AtomicU32 = AtomicU32::new(0);
-
-impl TempDir {
-    pub fn new() -> Self {
-        let name = format!(
-            "proxyxai-it-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The server that `TEST_DATABASE_URL` names. Returns `None` for SQLite.
 pub fn server() -> Option<String> {

@@ -221,7 +221,7 @@ def news(story: Story) -> None:
             wait_until("the news", ARRIVES_SECONDS_MAX, lambda to=address: len(story.box.to(to)) == 2)
             mail = story.box.to(address)[1]
             expect(str(mail["Subject"]) == body["title"], f"subject {mail['Subject']}")
-            expect("&lt;b&gt;Two" in part(mail, "html"), "HTML of the news is not escaped")
+            expect("&#60;b&#62;Two" in part(mail, "html"), "HTML of the news is not escaped")
         story.quiet()
     with law("a title that would add a header is refused"):
         forged = {"title": "x\r\nBcc: victim@example.com", "content": "c"}

@@ -1,6 +1,7 @@
 //! `/x-verify/{token}`: the page behind a mailed link, open to anyone who has the link. Viewing it changes nothing;
 //! only its button verifies. So programs that follow links in mails verify nothing.
 
+use askama::Template;
 use axum::{
     Json,
     extract::State,
@@ -71,17 +72,11 @@ pub(super) async fn show(
     State(control): State<Control>,
     segment: PathParam,
 ) -> Result<LinkPage, RestError> {
-    let wish = ops::verification::look(&control, &segment.0).await?;
-    Ok(wish.map_or_else(no_such_link, |VerificationRequest { account, address }| {
-        page(
-            StatusCode::OK,
-            &format!(
-                "<p>Does <b>{}</b> belong to the account with ID {account}? If you do not know of it, close this page.</p>\n\
-                 <form method=\"post\"><button>Yes, send its mail there</button></form>",
-                escaped(&address)
-            ),
-        )
-    }))
+    let request = ops::verification::look(&control, &segment.0).await?;
+    Ok(page(request.as_ref().map_or(
+        VerificationText::Invalid,
+        VerificationText::Question,
+    )))
 }
 
 /// `POST /x-verify/{token}`.
@@ -89,28 +84,21 @@ pub(super) async fn confirm(
     State(control): State<Control>,
     segment: PathParam,
 ) -> Result<LinkPage, RestError> {
-    let wish = ops::verification::confirm(&control, &segment.0).await?;
-    Ok(
-        wish.map_or_else(no_such_link, |VerificationRequest { account, address }| {
-            let address = escaped(&address);
-            let text = format!(
-                "<p>Mail of the account with ID {account} goes to <b>{address}</b> now.</p>"
-            );
-            page(StatusCode::OK, &text)
-        }),
-    )
-}
-
-fn no_such_link() -> LinkPage {
-    let text = "<p>This link is not good any more: it was used, a newer one was sent, or it is older than three days.</p>";
-    page(StatusCode::GONE, text)
+    let request = ops::verification::confirm(&control, &segment.0).await?;
+    Ok(page(request.as_ref().map_or(
+        VerificationText::Invalid,
+        VerificationText::Verified,
+    )))
 }
 
 /// A page that loads nothing, sends no referrer and is not cached, because its address is a secret.
-fn page(status: StatusCode, text: &str) -> LinkPage {
-    let html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Address</title></head><body>\n{text}\n</body></html>\n"
-    );
+fn page(text: VerificationText<'_>) -> LinkPage {
+    let status = match text {
+        VerificationText::Question(_) | VerificationText::Verified(_) => StatusCode::OK,
+        VerificationText::Invalid => StatusCode::GONE,
+    };
+    // Rendering fails only if a value's `Display` does, and neither an id's nor a string's does.
+    let html = VerificationHtml { page: text }.render().unwrap_or_default();
     let mut response = (status, Html(html)).into_response();
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
@@ -129,6 +117,16 @@ fn page(status: StatusCode, text: &str) -> LinkPage {
     LinkPage(response)
 }
 
-fn escaped(text: &str) -> String {
-    crate::domain::mail::templates::escaped(text)
+/// What the page says.
+enum VerificationText<'a> {
+    Question(&'a VerificationRequest),
+    Verified(&'a VerificationRequest),
+    /// No address waits for this link.
+    Invalid,
+}
+
+#[derive(Template)]
+#[template(path = "email_verification.html")]
+struct VerificationHtml<'a> {
+    page: VerificationText<'a>,
 }

@@ -342,34 +342,35 @@ fn zero(_: &File, _: Range<usize>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Path(std::path::PathBuf);
+    struct JournalFile(TempDir);
 
-    impl Path {
-        fn new(name: &str) -> Self {
-            let file = format!("proxyxai-journal-{name}-{}", std::process::id());
-            Self(std::env::temp_dir().join(file))
+    impl JournalFile {
+        fn new() -> Self {
+            Self(TempDir::new().unwrap())
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("journal")
         }
 
         fn open(&self) -> (Journal, Vec<RecoveredEntry>) {
-            Journal::open(&self.0, 0).unwrap()
+            Journal::open(&self.path(), 0).unwrap()
         }
 
         fn left(&self) -> Vec<RecoveredEntry> {
-            left(&File::open(&self.0).unwrap()).unwrap()
-        }
-    }
-
-    impl Drop for Path {
-        fn drop(&mut self) {
-            let _gone = std::fs::remove_file(&self.0);
+            left(&File::open(self.path()).unwrap()).unwrap()
         }
     }
 
     #[test]
     fn whenever_a_change_is_interrupted_one_whole_version_is_left() {
-        let path = Path::new("versions");
+        let path = JournalFile::new();
         let (journal, _) = path.open();
         let ticket = journal.add(b"one").unwrap();
         let mut next = JournalTicket {
@@ -390,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_a_run_has_taken_over_is_not_left_to_the_next() {
-        let path = Path::new("runs");
+        let path = JournalFile::new();
         let (journal, _) = path.open();
         let _kept: Vec<_> = (0..9).map(|_| journal.add(b"of one").unwrap()).collect();
         let (journal, before) = path.open();
@@ -407,14 +408,14 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn after_a_burst_the_journal_holds_no_memory_and_works_as_before() {
-        let resident = |path: &Path| {
+        let resident = |path: &JournalFile| {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-            let own = maps.split_once(path.0.to_str().unwrap()).unwrap().1;
+            let own = maps.split_once(path.path().to_str().unwrap()).unwrap().1;
             let line = own.lines().find(|line| line.starts_with("Rss:")).unwrap();
             let kib = line.split_whitespace().nth(1).unwrap();
             kib.parse::<usize>().unwrap()
         };
-        let path = Path::new("rest");
+        let path = JournalFile::new();
         let (journal, _) = path.open();
         if zero(&journal.file, 0..SLOT_BYTES).is_err() {
             // Not every file system supports this: tmpfs, for instance.
@@ -440,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_full_journal_takes_no_call_and_a_freed_slot_makes_room() {
-        let path = Path::new("full");
+        let path = JournalFile::new();
         let (journal, _) = path.open();
         let mut tickets: Vec<_> = (0..SLOTS - SLOTS_SPARE - 1)
             .map(|_| journal.add(b"x").unwrap())
@@ -458,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_too_long_is_not_taken() {
-        let path = Path::new("long");
+        let path = JournalFile::new();
         let (journal, _) = path.open();
         assert!(journal.add(&[1; SLOT_BYTES]).is_none());
         let mut ticket = journal.add(b"short").unwrap();

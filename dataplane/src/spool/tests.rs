@@ -1,9 +1,7 @@
 //! What a spool has after it was reopened.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 use proxyxai_contract::{
     attempt::{ATTEMPTS_MAX, Attempt, AttemptOutcome},
@@ -20,23 +18,15 @@ use super::{
     OpenedSpool, decode, journal::Journal, open, record_queue::QueueStore, writer::GATHER_FEW,
 };
 
-struct Dir(PathBuf);
+struct SpoolDir(TempDir);
 
-impl Dir {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("proxyxai-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+impl SpoolDir {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
     }
 
     fn open(&self) -> OpenedSpool {
-        open(&self.0, &Clock::system()).unwrap()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
+        open(self.0.path(), &Clock::system()).unwrap()
     }
 }
 
@@ -95,7 +85,7 @@ async fn close(opened: OpenedSpool) {
 
 #[tokio::test]
 async fn a_call_that_never_ended_is_on_record_after_the_next_start() {
-    let dir = Dir::new("never-ended");
+    let dir = SpoolDir::new();
     let opened = dir.open();
     let ended = opened.spool.begin(&record("ended")).unwrap();
     let _open = opened.spool.begin(&record("open")).unwrap();
@@ -114,7 +104,7 @@ async fn a_call_that_never_ended_is_on_record_after_the_next_start() {
 
 #[tokio::test]
 async fn a_record_that_was_shelved_but_not_taken_out_of_the_journal_comes_once() {
-    let dir = Dir::new("shelved");
+    let dir = SpoolDir::new();
     let opened = dir.open();
     let ticket = opened.spool.begin(&record("once")).unwrap();
     let number = ticket.number;
@@ -122,7 +112,7 @@ async fn a_record_that_was_shelved_but_not_taken_out_of_the_journal_comes_once()
     shelved(&opened, 1).await;
     close(opened).await;
     // The process died between the two.
-    let (journal, left_in) = Journal::open(&dir.0.join("journal.map"), number - 1).unwrap();
+    let (journal, left_in) = Journal::open(&dir.0.path().join("journal.map"), number - 1).unwrap();
     assert!(left_in.is_empty());
     let bytes = proxyxai_contract::convert::record_to_bytes(&record("once"));
     assert_eq!(journal.add(&bytes).unwrap().number, number);
@@ -133,7 +123,7 @@ async fn a_record_that_was_shelved_but_not_taken_out_of_the_journal_comes_once()
 
 #[tokio::test]
 async fn tickets_are_never_given_again() {
-    let dir = Dir::new("tickets");
+    let dir = SpoolDir::new();
     let mut last = 0;
     for _ in 0..3 {
         let opened = dir.open();
@@ -143,7 +133,7 @@ async fn tickets_are_never_given_again() {
         close(opened).await;
     }
     assert_eq!(
-        QueueStore::open(&dir.0.join("spool.redb"), &Clock::system())
+        QueueStore::open(&dir.0.path().join("spool.redb"), &Clock::system())
             .unwrap()
             .next(),
         3
@@ -152,7 +142,7 @@ async fn tickets_are_never_given_again() {
 
 #[tokio::test]
 async fn of_records_packed_together_those_that_control_has_are_not_sent_again() {
-    let dir = Dir::new("packs");
+    let dir = SpoolDir::new();
     let opened = dir.open();
     for at in 1..=300 {
         opened.spool.push(None, &record(&at.to_string()));
@@ -179,7 +169,7 @@ async fn of_records_packed_together_those_that_control_has_are_not_sent_again() 
 
 #[tokio::test]
 async fn few_records_wait_for_each_other_and_a_stop_for_none_of_them() {
-    let dir = Dir::new("few");
+    let dir = SpoolDir::new();
     let opened = dir.open();
     opened.spool.push(None, &record("first"));
     shelved(&opened, 1).await;
@@ -246,7 +236,7 @@ async fn the_longest_record_fits_into_the_journal() {
         first_byte_ms: i64::MAX.unsigned_abs(),
         ..record(&long(128))
     };
-    let dir = Dir::new("longest");
+    let dir = SpoolDir::new();
     let opened = dir.open();
     let mut ticket = opened.spool.begin(&longest).unwrap();
     opened.spool.note(&mut ticket, &longest);
@@ -269,7 +259,7 @@ async fn attempts_are_handed_in_whole_however_many_there_are() {
         attempts: vec![attempt; ATTEMPTS_MAX],
         ..record("r")
     };
-    let dir = Dir::new("attempts");
+    let dir = SpoolDir::new();
     let opened = dir.open();
     let mut ticket = opened.spool.begin(&retried).unwrap();
     opened.spool.note(&mut ticket, &retried);
@@ -282,11 +272,11 @@ async fn attempts_are_handed_in_whole_however_many_there_are() {
 
 #[test]
 fn a_file_that_was_begun_and_not_finished_is_made_anew() {
-    let dir = Dir::new("begun");
+    let dir = SpoolDir::new();
     // What a process leaves that is killed here: a length, and no header of the store yet.
-    let begun = dir.0.join("spool.new");
+    let begun = dir.0.path().join("spool.new");
     std::fs::write(&begun, [0; 4096]).unwrap();
     assert!(dir.open().backlog.is_empty());
     assert!(!begun.exists(), "it is not left behind");
-    assert!(dir.0.join("spool.redb").exists());
+    assert!(dir.0.path().join("spool.redb").exists());
 }

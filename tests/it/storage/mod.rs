@@ -13,10 +13,11 @@ use std::{
     process::Command,
     sync::LazyLock,
 };
+use tempfile::TempDir;
 
 use serde_json::{Value, json};
 
-use crate::world::{TempDir, World, until};
+use crate::world::{World, until};
 
 /// Linux error numbers.
 const ENOSPC: i32 = 28;
@@ -50,7 +51,7 @@ struct Disk {
 
 impl Disk {
     fn new() -> Self {
-        let dir = TempDir::new();
+        let dir = TempDir::new().unwrap();
         let orders = File::options()
             .create_new(true)
             .read(true)

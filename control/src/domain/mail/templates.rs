@@ -1,13 +1,13 @@
 //! The texts of each kind of mail, in plain text and HTML, with one footer. No mail contains a client key: the clear
 //! key is in the response that creates or rotates it, and nowhere else.
 
+use askama::Template;
 use jiff::civil::Date;
 use proxyxai_contract::{id::AccountId, money::Money};
 
 use super::{MailKind, MailMessage};
 use crate::model::{Account, NewsItem, UsageTotals};
 
-const POWERED: &str = "Powered by ProxyXAI";
 const SUBJECT_CHARS_MAX: usize = 150;
 /// Longer bills end with the sum of the remaining lines.
 const BILL_LINES_MAX: usize = 500;
@@ -240,119 +240,33 @@ pub(crate) fn faults(faults: &[KeyFault], footer: &FooterLinks) -> MailMessage {
 }
 
 fn write(kind: MailKind, subject: &str, parts: &[MailPart], footer: &FooterLinks) -> MailMessage {
-    let written: Vec<_> = parts.iter().map(MailPart::written).collect();
-    let text: Vec<_> = written.iter().map(|(text, _)| text.as_str()).collect();
-    let html: Vec<_> = written.iter().map(|(_, html)| html.as_str()).collect();
-    let (text_foot, html_foot) = footer.written();
+    // Rendering fails only if a value's `Display` does, and a string's does not.
     MailMessage {
         kind,
         subject: one_line(subject),
-        text: format!("{}\n\n{text_foot}", text.join("\n\n")),
-        html: format!(
-            "<html><body>\n{}\n{html_foot}</body></html>\n",
-            html.join("\n")
-        ),
+        text: PlainText { parts, footer }.render().unwrap_or_default(),
+        html: HtmlText { parts, footer }.render().unwrap_or_default(),
     }
 }
 
-impl MailPart {
-    /// The body as plain text and HTML.
-    fn written(&self) -> (String, String) {
-        match self {
-            Self::Words(words) => {
-                let html = escaped(words).replace('\n', "<br>\n");
-                (words.clone(), format!("<p>{html}</p>"))
-            }
-            Self::Lines(lines) => {
-                let text = lines.join("\n");
-                let html = format!("<pre>{}</pre>", escaped(&text));
-                (text, html)
-            }
-            Self::Table { head, rows } => (text_table(head, rows), html_table(head, rows)),
-        }
-    }
+#[derive(Template)]
+#[template(path = "mail.txt")]
+struct PlainText<'a> {
+    parts: &'a [MailPart],
+    footer: &'a FooterLinks,
 }
 
-fn text_table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let rows = rows.iter().map(|row| row.join("  "));
-    let rows: Vec<_> = std::iter::once(head.join("  ")).chain(rows).collect();
-    rows.join("\n")
-}
-
-fn html_table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let row = |tag: &str, cells: Vec<&str>| {
-        let cells: Vec<_> = cells
-            .into_iter()
-            .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)))
-            .collect();
-        format!("<tr>{}</tr>", cells.concat())
-    };
-    let rows = rows
-        .iter()
-        .map(|cells| row("td", cells.iter().map(String::as_str).collect()));
-    let rows: Vec<_> = std::iter::once(row("th", head.to_vec()))
-        .chain(rows)
-        .collect();
-    format!(
-        "<table border=\"1\" cellpadding=\"4\">\n{}\n</table>",
-        rows.join("\n")
-    )
-}
-
-impl FooterLinks {
-    /// The footer as plain text and HTML.
-    fn written(&self) -> (String, String) {
-        let Self {
-            service,
-            api,
-            chat,
-            docs,
-        } = self;
-        let named = [
-            ("Service", service),
-            ("API", api),
-            ("Chat", chat),
-            ("Docs", docs),
-        ];
-        let there: Vec<_> = named
-            .into_iter()
-            .filter(|(_, link)| !link.is_empty())
-            .collect();
-        let text: Vec<_> = there
-            .iter()
-            .map(|(name, link)| format!("{name}: {link}\n"))
-            .collect();
-        let html: Vec<_> = there
-            .iter()
-            .map(|(name, link)| format!("<a href=\"{}\">{name}</a> · ", escaped(link)))
-            .collect();
-        (
-            format!("-- \n{}{POWERED}\n", text.concat()),
-            format!("<hr>\n<p>{}{POWERED}</p>\n", html.concat()),
-        )
-    }
+#[derive(Template)]
+#[template(path = "mail.html")]
+struct HtmlText<'a> {
+    parts: &'a [MailPart],
+    footer: &'a FooterLinks,
 }
 
 /// A header is one line, even if a name in it has line breaks.
 fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(plain).take(SUBJECT_CHARS_MAX).collect()
-}
-
-/// Escapes text for HTML.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
 }
 
 #[cfg(test)]
@@ -407,7 +321,7 @@ mod tests {
             mail.html
                 .contains("<a href=\"https://api.example.com\">API</a>")
         );
-        assert!(mail.html.contains("<p>Two &lt;b&gt;.</p>"));
+        assert!(mail.html.contains("<p>Two &#60;b&#62;.</p>"));
         assert!(!mail.text.contains("Docs"));
     }
 

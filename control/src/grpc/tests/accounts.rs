@@ -17,7 +17,7 @@ use crate::{
 
 #[tokio::test]
 async fn an_account_is_created_changed_and_listed_with_every_field() {
-    let rig = GrpcHarness::start("fields").await;
+    let rig = GrpcHarness::start().await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
     let routing = wire::RoutingRules {
         model_mapper: "a=b".to_owned(),
@@ -68,7 +68,7 @@ async fn an_account_is_created_changed_and_listed_with_every_field() {
 
 #[tokio::test]
 async fn accounts_are_listed_by_their_labels_and_in_order() {
-    let rig = GrpcHarness::start("labels").await;
+    let rig = GrpcHarness::start().await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
     rig.child("anna", 100).await;
     let labels = wire::UpdateAccountRequest {
@@ -125,7 +125,7 @@ async fn accounts_are_listed_by_their_labels_and_in_order() {
 
 #[tokio::test]
 async fn root_alone_chooses_a_key_and_only_its_own() {
-    let rig = GrpcHarness::start("choose").await;
+    let rig = GrpcHarness::start().await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
     let mut settings = SettingsClient::new(rig.routes.clone());
     let (_, anna) = rig.child("anna", 100).await;
@@ -151,7 +151,7 @@ async fn root_alone_chooses_a_key_and_only_its_own() {
 
 #[tokio::test]
 async fn texts_are_sealed_for_root_and_settings_cascade() {
-    let rig = GrpcHarness::start("texts").await;
+    let rig = GrpcHarness::start().await;
     let mut settings = SettingsClient::new(rig.routes.clone());
     let mut accounts = AccountsClient::new(rig.routes.clone());
     let (_, anna) = rig.child("anna", 100).await;
@@ -202,7 +202,7 @@ async fn texts_are_sealed_for_root_and_settings_cascade() {
 
 #[tokio::test]
 async fn a_bill_names_days_and_accounts() {
-    let rig = GrpcHarness::start("bill").await;
+    let rig = GrpcHarness::start().await;
     let (anna, key) = rig.child("anna", 100).await;
     let id = AccountId::new(anna.id).unwrap();
     let records = vec![call(1, id, 0.5)];

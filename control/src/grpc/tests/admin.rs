@@ -11,7 +11,7 @@ const DOLLAR: i64 = 1_000_000_000;
 
 #[tokio::test]
 async fn keys_live_and_never_show_their_secret() {
-    let rig = GrpcHarness::start("keys").await;
+    let rig = GrpcHarness::start().await;
     let mut keys = KeysClient::new(rig.routes.clone());
     let new = wire::CreateKeyRequest {
         secret: SECRET.to_owned(),
@@ -62,7 +62,7 @@ async fn keys_live_and_never_show_their_secret() {
 
 #[tokio::test]
 async fn accounts_are_created_funded_and_deleted() {
-    let rig = GrpcHarness::start("accounts").await;
+    let rig = GrpcHarness::start().await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
     let (anna, _) = rig.child("anna", 100).await;
     assert_eq!((anna.parent_id, anna.balance_nanos), (1, 100 * DOLLAR));
@@ -109,7 +109,7 @@ async fn accounts_are_created_funded_and_deleted() {
 
 #[tokio::test]
 async fn a_rotated_key_stops_at_once() {
-    let rig = GrpcHarness::start("rotate").await;
+    let rig = GrpcHarness::start().await;
     let mut accounts = AccountsClient::new(rig.routes.clone());
     let (_, old) = rig.child("anna", 100).await;
     let rotate = wire::RotateKeyRequest::default();
@@ -126,7 +126,7 @@ async fn a_rotated_key_stops_at_once() {
 
 #[tokio::test]
 async fn settings_are_stored_all_or_none() {
-    let rig = GrpcHarness::start("settings").await;
+    let rig = GrpcHarness::start().await;
     let mut settings = SettingsClient::new(rig.routes.clone());
     let set = |mapper: &str, switch: &str| {
         let pairs = [("MODEL_MAPPER", mapper), ("SWITCH_OVER", switch)];
@@ -160,7 +160,7 @@ async fn settings_are_stored_all_or_none() {
 #[tokio::test]
 async fn a_route_is_explained_and_settings_of_rotation_are_checked() {
     use wire::{key_health::State, route_level, route_stage, rule_giver::Giver};
-    let rig = GrpcHarness::start("explain").await;
+    let rig = GrpcHarness::start().await;
     let mut keys = KeysClient::new(rig.routes.clone());
     let new = wire::CreateKeyRequest {
         secret: SECRET.to_owned(),

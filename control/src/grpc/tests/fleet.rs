@@ -43,7 +43,7 @@ fn record(sequence: u64, account_id: i64) -> wire::UsageRecord {
 
 #[tokio::test]
 async fn a_node_gets_everything_first_and_is_listed_with_what_it_made_of_it() {
-    let rig = GrpcHarness::start("watch").await;
+    let rig = GrpcHarness::start().await;
     rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let watched = fleet.watch(rig.as_node(watch("one"))).await;
@@ -76,7 +76,7 @@ async fn a_node_gets_everything_first_and_is_listed_with_what_it_made_of_it() {
 
 #[tokio::test]
 async fn usage_that_is_sent_twice_is_posted_once() {
-    let rig = GrpcHarness::start("usage").await;
+    let rig = GrpcHarness::start().await;
     let (anna, _) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     for _ in 0..2 {
@@ -138,7 +138,7 @@ async fn reports_of(
 
 #[tokio::test]
 async fn a_batch_out_of_order_is_refused_whole() {
-    let rig = GrpcHarness::start("order").await;
+    let rig = GrpcHarness::start().await;
     let (anna, _) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let records = vec![record(2, anna.id), record(1, anna.id)];
@@ -150,7 +150,7 @@ async fn a_batch_out_of_order_is_refused_whole() {
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_holds_up_no_other() {
-    let rig = GrpcHarness::start("unread").await;
+    let rig = GrpcHarness::start().await;
     let (anna, _) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let garbled = wire::UsageRecord {
@@ -176,7 +176,7 @@ async fn a_record_that_cannot_be_read_holds_up_no_other() {
 
 #[tokio::test]
 async fn refused_calls_are_listed_page_by_page() {
-    let rig = GrpcHarness::start("refusals").await;
+    let rig = GrpcHarness::start().await;
     let (anna, key) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let refusal = |id: i64, status| wire::RefusedCall {
@@ -243,7 +243,7 @@ async fn refused_calls_are_listed_page_by_page() {
 
 #[tokio::test]
 async fn use_is_told_as_a_series_and_windows_by_what_is_left() {
-    let rig = GrpcHarness::start("spend").await;
+    let rig = GrpcHarness::start().await;
     let (anna, key) = rig.child("anna", 100).await;
     let mut fleet = FleetClient::new(rig.routes.clone());
     let posted = fleet.report_usage(rig.as_node(report(vec![record(1, anna.id)])));

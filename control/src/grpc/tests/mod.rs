@@ -5,7 +5,7 @@ mod admin;
 mod fleet;
 mod news;
 
-use std::{fs, path::PathBuf};
+use tempfile::TempDir;
 
 use futures_util::StreamExt as _;
 use proxyxai_contract::{
@@ -28,21 +28,23 @@ struct GrpcHarness {
     routes: Routes,
     root: String,
     token: String,
-    dir: PathBuf,
+    _dir: TempDir,
 }
 
 impl GrpcHarness {
-    async fn start(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("proxyxai-grpc-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let config = Config::new(Database::Sqlite(dir.join("test.db")), dir.clone());
+    async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let config = Config::new(
+            Database::Sqlite(dir.path().join("test.db")),
+            dir.path().to_owned(),
+        );
         let control = Control::start(config, Clock::manual(START)).await.unwrap();
         Self {
             routes: control.grpc_routes(),
             root: control.first_root_key().unwrap().expose().to_owned(),
             token: control.node_token().expose().to_owned(),
             control,
-            dir,
+            _dir: dir,
         }
     }
 
@@ -65,12 +67,6 @@ impl GrpcHarness {
         let created = accounts.create_account(self.as_root(new)).await.unwrap();
         let created = created.into_inner();
         (created.account.unwrap(), created.client_key)
-    }
-}
-
-impl Drop for GrpcHarness {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.dir).ok();
     }
 }
 
@@ -97,7 +93,7 @@ fn named(identifier: &str) -> Option<wire::AccountRef> {
 
 #[tokio::test]
 async fn keys_and_settings_are_roots_and_the_fleet_is_the_nodes() {
-    let rig = GrpcHarness::start("rights").await;
+    let rig = GrpcHarness::start().await;
     let (_, anna) = rig.child("anna", 100).await;
     let mut keys = KeysClient::new(rig.routes.clone());
     let mut settings = SettingsClient::new(rig.routes.clone());
@@ -141,7 +137,7 @@ async fn keys_and_settings_are_roots_and_the_fleet_is_the_nodes() {
 
 #[tokio::test]
 async fn every_service_is_healthy() {
-    let rig = GrpcHarness::start("health").await;
+    let rig = GrpcHarness::start().await;
     let mut health = HealthClient::new(rig.routes.clone());
     for service in ["", "Keys", "Accounts", "Settings", "Reports", "Fleet"] {
         let service = match service {
@@ -167,7 +163,7 @@ macro_rules! lists_all_services {
                 server_reflection_request::MessageRequest,
                 server_reflection_response::MessageResponse,
             };
-            let rig = GrpcHarness::start(stringify!($version)).await;
+            let rig = GrpcHarness::start().await;
             let ask = ServerReflectionRequest {
                 host: String::new(),
                 message_request: Some(MessageRequest::ListServices(String::new())),

@@ -9,7 +9,7 @@ use super::{GrpcHarness, code, with_key};
 
 #[tokio::test]
 async fn news_are_posted_read_and_deleted() {
-    let rig = GrpcHarness::start("news").await;
+    let rig = GrpcHarness::start().await;
     let (anna, key) = rig.child("anna", 100).await;
     let mut news = NewsClient::new(rig.routes.clone());
     let post = |target: &str, days| wire::PostNewsRequest {
@@ -57,7 +57,7 @@ async fn news_are_posted_read_and_deleted() {
 
 #[tokio::test]
 async fn logs_are_listed_by_action_and_target() {
-    let rig = GrpcHarness::start("logs").await;
+    let rig = GrpcHarness::start().await;
     let (anna, key) = rig.child("anna", 100).await;
     let mut settings = SettingsClient::new(rig.routes.clone());
     let change = wire::UpdateSettingsRequest {

@@ -2,6 +2,7 @@
 
 use futures_util::TryStreamExt as _;
 use proxyxai_contract::usage::UsageRecord;
+use tempfile::TempDir;
 
 use crate::{
     Error, OfflineStore,
@@ -230,7 +231,7 @@ async fn the_store_can_be_looked_at_while_control_runs() {
 
 #[tokio::test]
 async fn a_store_that_is_not_there_is_not_made() {
-    let dir = crate::testing::TempDir::new();
+    let dir = TempDir::new().unwrap();
     let file = dir.path().join("none.db");
     let config = crate::config::Config::new(
         crate::config::Database::Sqlite(file.clone()),

@@ -1,6 +1,7 @@
 //! Tests of the generated master key: what opens a database without its `master.key`, and what does not.
 
 use std::{fs, path::Path};
+use tempfile::TempDir;
 
 use proxyxai_contract::{client_key::ClientKey, secret::Secret};
 
@@ -10,7 +11,7 @@ use crate::{
         self,
         master_copies::{MasterCopy, Slot},
     },
-    testing::{ROOT, TempDir, World, everywhere},
+    testing::{ROOT, World, everywhere},
 };
 
 /// Upstream keys are what the vault is for: a stored one has to open as the same text.
@@ -26,7 +27,7 @@ fn users(root: &ClientKey) -> Secret {
 
 /// Starts over the same database with an empty directory.
 async fn start_bare(world: &World, keys: GivenMasterKey<'_>) -> (Result<Control, Error>, TempDir) {
-    let dir = TempDir::new();
+    let dir = TempDir::new().unwrap();
     let mut config = world.config.clone();
     config.data_dir = dir.path().to_owned();
     match keys {

@@ -6,7 +6,7 @@ use super::{RestHarness, golden};
 
 #[tokio::test]
 async fn everything_about_an_account_is_told_to_its_ancestors_and_itself() {
-    let rig = RestHarness::start("info").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
     let change = json!({
@@ -37,7 +37,7 @@ async fn everything_about_an_account_is_told_to_its_ancestors_and_itself() {
 
 #[tokio::test]
 async fn a_child_is_created_with_every_field_and_inherits_the_rest() {
-    let rig = RestHarness::start("inherit").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let parent = json!({
         "Level": 2, "Gear": 3, "Rates": 1.5, "RPM": 60, "ChildLimit": 9, "Tier": 4, "AllowModels": "gpt-*", "AllowLevels": "1,2",
@@ -88,7 +88,7 @@ async fn a_child_is_created_with_every_field_and_inherits_the_rest() {
 
 #[tokio::test]
 async fn who_may_change_what_is_kept() {
-    let rig = RestHarness::start("rights").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
     let put = async |path: &str, body: Value| rig.ask("PUT", path, &anna, &body.to_string()).await;
@@ -145,7 +145,7 @@ async fn who_may_change_what_is_kept() {
 
 #[tokio::test]
 async fn accounts_are_found_by_their_labels_and_put_in_order() {
-    let rig = RestHarness::start("labels").await;
+    let rig = RestHarness::start().await;
     for (name, change) in [
         ("carla", json!({ "Level": 3, "Gear": 2 })),
         ("anna", json!({ "Role": 2, "Tier": 5 })),
@@ -193,7 +193,7 @@ async fn accounts_are_found_by_their_labels_and_put_in_order() {
 
 #[tokio::test]
 async fn the_worked_chain_of_the_documentation_comes_out_to_the_cent() {
-    let rig = RestHarness::start("chain").await;
+    let rig = RestHarness::start().await;
     let parent = rig.child(&rig.root, "parent", 10_000).await;
     let ask = async |method: &str, path: &str, body: Value| {
         let answer = rig.ask(method, path, &parent, &body.to_string()).await;
@@ -236,7 +236,7 @@ async fn the_worked_chain_of_the_documentation_comes_out_to_the_cent() {
 
 #[tokio::test]
 async fn a_childs_parent_gets_its_share_when_another_ancestor_gives() {
-    let rig = RestHarness::start("commission").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 1_000).await;
     let berta = rig.child(&anna, "berta", 100).await;
     rig.child(&berta, "carla", 10).await;

@@ -40,7 +40,7 @@ async fn used(rig: &RestHarness) -> String {
 
 #[tokio::test]
 async fn a_bill_of_descendants_adds_up_by_day_model_and_account() {
-    let rig = RestHarness::start("xbill").await;
+    let rig = RestHarness::start().await;
     let anna = used(&rig).await;
     let bill = rig.ask("GET", "/x-bill", &anna, "").await;
     golden("x-bill", &bill.body);
@@ -73,7 +73,7 @@ async fn a_bill_of_descendants_adds_up_by_day_model_and_account() {
 
 #[tokio::test]
 async fn a_bill_is_narrowed_to_accounts_and_days() {
-    let rig = RestHarness::start("xbillfilter").await;
+    let rig = RestHarness::start().await;
     let anna = used(&rig).await;
     let cost = async |key: &str, query: &str| {
         let bill = rig.ask("GET", &format!("/x-bill?{query}"), key, "").await;
@@ -143,7 +143,7 @@ async fn a_bill_is_narrowed_to_accounts_and_days() {
 
 #[tokio::test]
 async fn the_own_bill_has_numbers_wherever_pages_compute() {
-    let rig = RestHarness::start("ownbill").await;
+    let rig = RestHarness::start().await;
     let anna = used(&rig).await;
     let today = rig.ask("GET", "/dashboard/bill", &anna, "").await.body;
     assert_eq!(
@@ -201,7 +201,7 @@ async fn the_own_bill_has_numbers_wherever_pages_compute() {
 
 #[tokio::test]
 async fn clients_of_openais_billing_see_what_is_left() {
-    let rig = RestHarness::start("openai").await;
+    let rig = RestHarness::start().await;
     let anna = used(&rig).await;
     for version in ["", "/v1"] {
         let ask = async |what: &str| {

@@ -18,7 +18,7 @@ async fn called(rig: &RestHarness, user: &str) {
 
 #[tokio::test]
 async fn a_page_has_rows_and_where_to_go_on() {
-    let rig = RestHarness::start("calls").await;
+    let rig = RestHarness::start().await;
     let alice = rig.child(&rig.root, "alice", 10).await;
     called(&rig, "alice").await;
     let page = rig
@@ -68,7 +68,7 @@ async fn a_page_has_rows_and_where_to_go_on() {
 
 #[tokio::test]
 async fn what_is_misspelt_or_makes_no_sense_is_refused_by_name() {
-    let rig = RestHarness::start("calls-bad").await;
+    let rig = RestHarness::start().await;
     let alice = rig.child(&rig.root, "alice", 10).await;
     for (query, name) in [
         ("usr=alice", "usr"),

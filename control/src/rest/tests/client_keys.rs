@@ -13,7 +13,7 @@ fn made(answer: &Value) -> (i64, String) {
 
 #[tokio::test]
 async fn a_key_is_made_shown_changed_and_deleted() {
-    let rig = RestHarness::start("client_keys").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let body = r#"{"Name":"ci","Days":1.5,"CreditLimit":2.5,"RPM":7,"AllowModels":"gpt-4*"}"#;
     let added = rig.ask("POST", "/x-self/keys", &anna, body).await.body;
@@ -66,7 +66,7 @@ async fn a_key_is_made_shown_changed_and_deleted() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_named() {
-    let rig = RestHarness::start("client_keys_bad").await;
+    let rig = RestHarness::start().await;
     for (body, field) in [
         (r"{}", "Name"),
         (r#"{"Name":""}"#, "Name"),
@@ -101,7 +101,7 @@ async fn what_cannot_be_read_is_named() {
 
 #[tokio::test]
 async fn a_further_key_reads_about_its_account_and_nothing_else() {
-    let rig = RestHarness::start("client_keys_reader").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let added = rig
         .ask("POST", "/x-self/keys", &anna, r#"{"Name":"ci"}"#)

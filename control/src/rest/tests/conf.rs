@@ -35,7 +35,7 @@ fn summary(stage: &serde_json::Value) -> String {
 
 #[tokio::test]
 async fn a_route_is_explained_with_whose_rules_made_it() {
-    let rig = RestHarness::start("explain").await;
+    let rig = RestHarness::start().await;
     for (at, level) in [0, 2, 2, 3].into_iter().enumerate() {
         let key = json!({ "SecretKey": format!("{SECRET}-{at}"), "Name": format!("key {at}"),
             "Provider": "https://a.example.com", "Level": level, "Status": at != 2,
@@ -91,7 +91,7 @@ async fn a_route_is_explained_with_whose_rules_made_it() {
 
 #[tokio::test]
 async fn a_route_of_nobody_or_nothing_is_refused() {
-    let rig = RestHarness::start("explain-not").await;
+    let rig = RestHarness::start().await;
     let alice = rig.child(&rig.root, "alice", 100).await;
     let long = format!("/x-conf?explain={}", "m".repeat(256));
     rig.get(&long)
@@ -105,7 +105,7 @@ async fn a_route_of_nobody_or_nothing_is_refused() {
 
 #[tokio::test]
 async fn what_is_no_setting_is_refused_by_name() {
-    let rig = RestHarness::start("conf_names").await;
+    let rig = RestHarness::start().await;
     for unknown in ["Color", "modelMapper", "LevelMaper", "loadkeys"] {
         let body = json!({ unknown: 1 }).to_string();
         let refused = rig.ask("POST", "/x-conf", &rig.root, &body).await;
@@ -115,7 +115,7 @@ async fn what_is_no_setting_is_refused_by_name() {
 
 #[tokio::test]
 async fn settings_are_shown_and_changed_under_their_older_names() {
-    let rig = RestHarness::start("conf").await;
+    let rig = RestHarness::start().await;
     let key = json!({ "SecretKey": SECRET, "Name": "tired", "Provider": "https://a.example.com", "Level": 1 });
     rig.done("POST", "/x-keys", key).await;
     let health = |model: Option<&str>, state| KeyHealthReport {
@@ -190,7 +190,7 @@ async fn settings_are_shown_and_changed_under_their_older_names() {
 
 #[tokio::test]
 async fn x_conf_counts_for_every_descendant_and_x_config_does_not() {
-    let rig = RestHarness::start("cascade").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "berta", 10).await;
     rig.done("PUT", "/x-users/anna", json!({ "AllowLevels": "0,1,2" }))
@@ -243,7 +243,7 @@ async fn x_conf_counts_for_every_descendant_and_x_config_does_not() {
 
 #[tokio::test]
 async fn the_rules_that_a_caller_may_see_are_its_own() {
-    let rig = RestHarness::start("dashconf").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.done(
         "PUT",
@@ -267,7 +267,7 @@ async fn the_rules_that_a_caller_may_see_are_its_own() {
 
 #[tokio::test]
 async fn a_caller_sees_itself_on_every_path_of_the_dashboard() {
-    let rig = RestHarness::start("dashboard").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     for path in [
         "/dashboard/info",

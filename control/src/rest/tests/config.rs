@@ -7,7 +7,7 @@ use crate::{domain::setting, ops};
 
 #[tokio::test]
 async fn settings_are_shown_stored_and_dropped_under_their_own_names() {
-    let rig = RestHarness::start("xconfig").await;
+    let rig = RestHarness::start().await;
     let shown = rig.get("/x-config").await.body;
     // Every setting is present, as text.
     let mut names: Vec<_> = setting::ALL.iter().map(|(name, _)| *name).collect();
@@ -53,7 +53,7 @@ async fn settings_are_shown_stored_and_dropped_under_their_own_names() {
 
 #[tokio::test]
 async fn a_secret_is_sealed_where_it_is_kept_and_never_shown() {
-    let rig = RestHarness::start("secret").await;
+    let rig = RestHarness::start().await;
     let set = json!({ "EMAIL_PASS": "correct horse battery" });
     let updated = rig.done("PUT", "/x-config", set).await;
     assert_eq!(updated["updated"]["EMAIL_PASS"], "***");
@@ -71,7 +71,7 @@ async fn a_secret_is_sealed_where_it_is_kept_and_never_shown() {
     let pass = ops::settings::secret(&rig.control, setting::EMAIL_PASS).await;
     let pass = pass.unwrap().unwrap();
     assert_eq!(pass.expose(), "correct horse battery");
-    for file in std::fs::read_dir(&rig.dir).unwrap() {
+    for file in std::fs::read_dir(rig.dir.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(13).any(|window| window == b"correct horse"));
     }
@@ -82,7 +82,7 @@ async fn a_secret_is_sealed_where_it_is_kept_and_never_shown() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_setting_is_named_and_nothing_is_stored() {
-    let rig = RestHarness::start("badconfig").await;
+    let rig = RestHarness::start().await;
     let before = rig.get("/x-config").await.body;
     let root = &rig.root;
     for (method, body, field) in [

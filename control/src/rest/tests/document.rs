@@ -24,7 +24,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 
 #[tokio::test]
 async fn every_path_takes_the_methods_of_the_document_and_no_others() {
-    let rig = RestHarness::start("document-methods").await;
+    let rig = RestHarness::start().await;
     let document = document();
     let paths = document["paths"].as_object().unwrap();
     assert!(paths.len() > 50, "{}", paths.len());
@@ -174,7 +174,7 @@ fn every_segment_of_a_path_is_told_of() {
 
 #[tokio::test]
 async fn earnings_are_exported_of_a_year_and_up_to_the_last_day_there_is() {
-    let rig = RestHarness::start("document-earnings").await;
+    let rig = RestHarness::start().await;
     let endless = "/x-earnings.csv?start=0001-01-01&end=9999-12-31";
     rig.get(endless).await.names("start");
     let last = "/x-earnings.csv?start=9999-12-31&end=9999-12-31";

@@ -7,7 +7,7 @@ use super::{RestHarness, SECRET, golden};
 
 #[tokio::test]
 async fn keys_are_written_and_shown_in_their_documented_shape() {
-    let rig = RestHarness::start("keys").await;
+    let rig = RestHarness::start().await;
     let new = json!({
         "SecretKey": SECRET, "Name": "first", "Level": 2, "Provider": "https://api.example.com/v1",
         "Config": { "provider_type": "azure", "include_usage": false, "models": ["m"] }, "Color": 1,
@@ -54,7 +54,7 @@ async fn keys_are_written_and_shown_in_their_documented_shape() {
 
 #[tokio::test]
 async fn keys_are_filtered_and_paged() {
-    let rig = RestHarness::start("filter").await;
+    let rig = RestHarness::start().await;
     for number in 0..5 {
         let host = if number < 2 {
             "a.example.com"
@@ -101,7 +101,7 @@ async fn keys_are_filtered_and_paged() {
 
 #[tokio::test]
 async fn a_key_that_cannot_be_used_is_not_stored() {
-    let rig = RestHarness::start("badkey").await;
+    let rig = RestHarness::start().await;
     for (body, field) in [
         (r#"{"Name":"x"}"#, "SecretKey"),
         (r#"{"SecretKey":12345678901234567890}"#, "SecretKey"),

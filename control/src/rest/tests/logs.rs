@@ -13,7 +13,7 @@ use super::{RestHarness, golden};
 
 #[tokio::test]
 async fn logs_have_the_documented_shape_and_pages() {
-    let rig = RestHarness::start("logs").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "bert", 20).await;
     rig.done("PUT", "/x-users/anna", json!({ "Alias": "Ann" }))
@@ -61,7 +61,7 @@ async fn logs_have_the_documented_shape_and_pages() {
 
 #[tokio::test]
 async fn a_record_says_where_the_operator_asked_from() {
-    let rig = RestHarness::start("log-address").await;
+    let rig = RestHarness::start().await;
     let body = json!({ "Name": "anna", "Email": "anna@example.com", "CreditGranted": 10 });
     let request = Request::builder()
         .method("POST")
@@ -76,7 +76,7 @@ async fn a_record_says_where_the_operator_asked_from() {
 
 #[tokio::test]
 async fn news_have_the_documented_shape() {
-    let rig = RestHarness::start("news").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let news = |title: &str| json!({ "title": title, "content": "Ünïcode 😀\nand a line" });
     let posted = rig.done("POST", "/x-news", news("for all")).await;
@@ -125,7 +125,7 @@ async fn news_have_the_documented_shape() {
 
 #[tokio::test]
 async fn bad_news_are_refused_by_name() {
-    let rig = RestHarness::start("bad-news").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     for (body, field) in [
         (json!({ "content": "c" }), "title"),

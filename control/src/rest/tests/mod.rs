@@ -17,7 +17,8 @@ mod secrets;
 mod spend;
 mod users;
 
-use std::{fs, path::PathBuf};
+use std::fs;
+use tempfile::TempDir;
 
 use axum::{
     Router,
@@ -39,7 +40,7 @@ struct RestHarness {
     control: Control,
     router: Router,
     root: String,
-    dir: PathBuf,
+    dir: TempDir,
 }
 
 struct TestResponse {
@@ -49,10 +50,12 @@ struct TestResponse {
 }
 
 impl RestHarness {
-    async fn start(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("proxyxai-rest-{}-{name}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        let config = Config::new(Database::Sqlite(dir.join("test.db")), dir.clone());
+    async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let config = Config::new(
+            Database::Sqlite(dir.path().join("test.db")),
+            dir.path().to_owned(),
+        );
         let control = Control::start(config, Clock::manual(START)).await.unwrap();
         let root = control.first_root_key().unwrap().expose().to_owned();
         Self {
@@ -106,12 +109,6 @@ impl RestHarness {
             .as_str()
             .unwrap()
             .to_owned()
-    }
-}
-
-impl Drop for RestHarness {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.dir).ok();
     }
 }
 

@@ -22,7 +22,7 @@ async fn loaded(rig: &RestHarness, input: f64) -> Value {
 
 #[tokio::test]
 async fn prices_are_shown_compared_and_loaded() {
-    let rig = RestHarness::start("prices").await;
+    let rig = RestHarness::start().await;
     let first = loaded(&rig, 1.5).await;
     golden("x-prices.load", &first);
     let diff = json!({ "Table": table(3.0).to_string() });
@@ -59,7 +59,7 @@ async fn prices_are_shown_compared_and_loaded() {
 
 #[tokio::test]
 async fn what_is_wrong_about_prices_is_named() {
-    let rig = RestHarness::start("prices-wrong").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     for (method, path, body, field) in [
         ("GET", "/x-prices?versions=1", "", "versions"),
@@ -116,7 +116,7 @@ async fn what_is_wrong_about_prices_is_named() {
 
 #[tokio::test]
 async fn a_table_may_be_larger_than_other_bodies() {
-    let rig = RestHarness::start("prices-large").await;
+    let rig = RestHarness::start().await;
     let mut large = table(1.0);
     large["Note"] = json!("x".repeat(2 * 1024 * 1024));
     let body = json!({ "Table": large }).to_string();
@@ -129,7 +129,7 @@ async fn a_table_may_be_larger_than_other_bodies() {
 
 #[tokio::test]
 async fn a_list_is_laid_over_the_prices_and_nothing_is_loaded() {
-    let rig = RestHarness::start("prices-import").await;
+    let rig = RestHarness::start().await;
     let before = rig.get("/x-prices").await.body;
     let list = json!({ "gpt-4o": {
         "litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 9e-6, "output_cost_per_token": 1e-5,
@@ -168,7 +168,7 @@ async fn a_list_is_laid_over_the_prices_and_nothing_is_loaded() {
 
 #[tokio::test]
 async fn models_without_a_price_are_told_until_their_days_are_over_and_calls_are_priced_anew() {
-    let rig = RestHarness::start("unpriced").await;
+    let rig = RestHarness::start().await;
     rig.child(&rig.root, "anna", 100).await;
     let account = AccountId::new(2).unwrap();
     let record = |sequence| {
@@ -211,7 +211,7 @@ async fn models_without_a_price_are_told_until_their_days_are_over_and_calls_are
 
 #[tokio::test]
 async fn the_books_are_recomputed_by_one_at_a_time() {
-    let rig = RestHarness::start("books").await;
+    let rig = RestHarness::start().await;
     rig.child(&rig.root, "anna", 100).await;
     let books = rig.get("/x-books").await.body;
     golden("x-books", &books);

@@ -7,7 +7,7 @@ use super::RestHarness;
 
 #[tokio::test]
 async fn every_refusal_has_its_status_and_the_documented_shape() {
-    let rig = RestHarness::start("refusals").await;
+    let rig = RestHarness::start().await;
     let (root, post) = (rig.root.as_str(), "POST");
     let anna = rig.child(root, "anna", 100).await;
     let poor = rig.child(root, "poor", 5).await;
@@ -48,7 +48,7 @@ async fn every_refusal_has_its_status_and_the_documented_shape() {
 
 #[tokio::test]
 async fn a_credential_is_taken_in_three_forms_and_never_from_elsewhere() {
-    let rig = RestHarness::start("forms").await;
+    let rig = RestHarness::start().await;
     let bearer = format!("bearer {}", rig.root);
     let root = rig.root.as_str();
     for (header, value, status) in [

@@ -9,7 +9,7 @@ use crate::ops;
 
 #[tokio::test]
 async fn data_planes_are_shown_to_root_alone() {
-    let rig = RestHarness::start("nodes").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     for name in ["n1", "n2"] {
         let name = NodeName::new(name).unwrap();
@@ -45,7 +45,7 @@ async fn data_planes_are_shown_to_root_alone() {
 
 #[tokio::test]
 async fn the_ledger_is_paged_and_filtered_for_everybody() {
-    let rig = RestHarness::start("ledger").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&anna, "bert", 20).await;
     let all = rig.get("/x-ledger").await;
@@ -92,7 +92,7 @@ async fn the_ledger_is_paged_and_filtered_for_everybody() {
 
 #[tokio::test]
 async fn a_probe_answers_what_came_of_it() {
-    let rig = RestHarness::start("probe").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     // No server listens there.
     let key = json!({ "SecretKey": SECRET, "Provider": "http://127.0.0.1:9" });

@@ -7,7 +7,7 @@ use super::{RestHarness, golden};
 
 #[tokio::test]
 async fn everybody_may_replace_the_own_key_with_todays_word() {
-    let rig = RestHarness::start("self").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let before = rig.get("/x-info?user=anna").await.body;
     for bad in [
@@ -39,7 +39,7 @@ async fn everybody_may_replace_the_own_key_with_todays_word() {
 
 #[tokio::test]
 async fn root_may_choose_its_key() {
-    let rig = RestHarness::start("root").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let fresh = rig.get("/x-gkey").await.body["key"]
         .as_str()
@@ -77,7 +77,7 @@ async fn root_may_choose_its_key() {
 
 #[tokio::test]
 async fn root_gives_an_account_below_it_a_new_key() {
-    let rig = RestHarness::start("root_other").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let berta = rig.child(&anna, "berta", 20).await;
     let body = json!({ "confirm": "2025-03-10-ROTATE-ROOT", "name": "berta" }).to_string();
@@ -98,7 +98,7 @@ async fn root_gives_an_account_below_it_a_new_key() {
 
 #[tokio::test]
 async fn a_text_is_sealed_and_opened_by_root_alone() {
-    let rig = RestHarness::start("texts").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let sealed = rig.get("/x-ekey/pass%2Fword%20%C3%A9").await.body;
     golden("x-ekey", &sealed);

@@ -34,7 +34,7 @@ async fn used(rig: &RestHarness) -> String {
 
 #[tokio::test]
 async fn use_is_a_series_with_the_span_before() {
-    let rig = RestHarness::start("spend").await;
+    let rig = RestHarness::start().await;
     let anna = used(&rig).await;
     let path = "/x-spend?by=account&days=2";
     let own = rig.ask("GET", path, &anna, "").await.body;
@@ -66,7 +66,7 @@ async fn use_is_a_series_with_the_span_before() {
 
 #[tokio::test]
 async fn windows_say_how_much_of_them_is_left() {
-    let rig = RestHarness::start("windows").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let ask = WindowAsk {
         key: WindowKey {
@@ -95,7 +95,7 @@ async fn windows_say_how_much_of_them_is_left() {
 
 #[tokio::test]
 async fn what_is_asked_wrongly_is_named() {
-    let rig = RestHarness::start("spendwrong").await;
+    let rig = RestHarness::start().await;
     let anna = used(&rig).await;
     for (query, field) in [
         ("by=day", "by"),

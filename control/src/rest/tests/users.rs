@@ -7,7 +7,7 @@ use super::{RestHarness, TestResponse, golden};
 
 #[tokio::test]
 async fn accounts_are_written_in_their_documented_shape() {
-    let rig = RestHarness::start("users").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     let new = json!({
         "Name": "berta", "Email": "berta@example.com", "CreditGranted": 10, "Alias": "B", "Days": 30.5, "RPM": 60,
@@ -76,7 +76,7 @@ async fn accounts_are_written_in_their_documented_shape() {
 
 #[tokio::test]
 async fn accounts_are_listed_and_found() {
-    let rig = RestHarness::start("list").await;
+    let rig = RestHarness::start().await;
     let anna = rig.child(&rig.root, "anna", 100).await;
     rig.child(&rig.root, "L1234", 10).await;
     rig.child(&anna, "berta", 10).await;
@@ -120,7 +120,7 @@ async fn accounts_are_listed_and_found() {
 
 #[tokio::test]
 async fn what_is_wrong_with_an_account_is_named_and_nothing_is_stored() {
-    let rig = RestHarness::start("baduser").await;
+    let rig = RestHarness::start().await;
     for (body, field) in [
         (
             r#"{"Name":"anna","Email":"a@example.com","CreditGranted":"100"}"#,
@@ -164,7 +164,7 @@ async fn what_is_wrong_with_an_account_is_named_and_nothing_is_stored() {
 
 #[tokio::test]
 async fn what_people_read_is_text_and_nothing_passes_for_root() {
-    let rig = RestHarness::start("labels").await;
+    let rig = RestHarness::start().await;
     let root = rig.root.clone();
     let created = |name: &str, more: &str| {
         format!(
