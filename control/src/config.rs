@@ -8,7 +8,11 @@ use proxyxai_contract::{
     provider::BaseUrl, secret::Secret,
 };
 
-use crate::domain::{account, setting, upstream_key};
+use crate::domain::{
+    account,
+    setting::{self, Setting},
+    upstream_key,
+};
 
 pub use crate::store::database::{Database, Server};
 
@@ -146,14 +150,11 @@ impl Config {
     }
 
     /// The value of a setting that is not stored.
-    pub(crate) fn setting_default(&self, name: &str) -> String {
-        let given = self
-            .settings
-            .get(name)
-            .filter(|value| !value.trim().is_empty());
+    pub(crate) fn setting_default<T>(&self, setting: &Setting<T>) -> &str {
+        let given = self.settings.get(setting.name).map(String::as_str);
         given
-            .cloned()
-            .unwrap_or_else(|| setting::default(name).to_owned())
+            .filter(|value| !value.trim().is_empty())
+            .unwrap_or(setting.default)
     }
 
     /// Root's key, if `INIT_USERS` contains it.
@@ -247,7 +248,7 @@ impl fmt::Debug for Config {
 /// The settings without secrets, for display.
 fn shown(settings: &BTreeMap<&'static str, String>) -> BTreeMap<&'static str, String> {
     let mut shown = settings.clone();
-    shown.retain(|name, _| !setting::SECRETS.contains(name));
+    shown.retain(|name, _| setting::find(name).is_some_and(|setting| !setting.is_secret()));
     shown
 }
 

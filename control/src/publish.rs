@@ -2,6 +2,7 @@
 //! balances and key health, and waits until a change is in use everywhere. It writes nothing to the store.
 
 mod convert;
+mod effective_settings;
 mod key_pricing;
 mod limits;
 mod routes;
@@ -16,8 +17,9 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use convert::as_known;
 use convert::{account_entry, key_entry, log_setting, proxy_settings};
-pub(crate) use convert::{as_known, effective};
+pub(crate) use effective_settings::EffectiveSettings;
 use futures_util::Stream;
 use jiff::civil::Date;
 pub(crate) use key_pricing::TermsByKey;
@@ -118,7 +120,7 @@ impl Publisher {
         } else {
             store::keys::changed_since(store, last).await?
         };
-        let stored = store::settings::all(store).await?;
+        let settings = EffectiveSettings::read(store, &self.config).await?;
         let standings = if first {
             Vec::new()
         } else {
@@ -126,7 +128,6 @@ impl Publisher {
         };
         let rules: Vec<_> = keys.iter().map(rule).collect();
         let (prices, fields) = self.prices(store, now).await?.unzip();
-        let value = |name: &str| effective(stored.get(name), name, &self.config);
         let ids: Vec<_> = accounts.iter().map(|record| record.account.id).collect();
         let mut further = store::client_keys::known(store, (!first).then_some(&ids)).await?;
         let mut entry = |record: AccountRecord| {
@@ -137,11 +138,11 @@ impl Publisher {
             accounts: accounts.into_iter().map(&mut entry).collect(),
             keys: keys.into_iter().map(|key| key_entry(key, vault)).collect(),
             settings: Some(proxy_settings(
-                &value,
+                &settings,
                 vault,
                 &self.config.zone,
                 standing.reloads,
-            )),
+            )?),
             prices,
         };
         {

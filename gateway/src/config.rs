@@ -79,19 +79,19 @@ impl Config {
             tag_members: reader.tag_members(),
             metrics_token: reader.metrics_token(),
             server: ServerLimits {
-                header_bytes_max: reader.number("HEADER_BYTES_MAX", 8192, 16 * 1024 * 1024),
+                header_bytes_max: reader.number("HEADER_BYTES_MAX"),
                 header_timeout: reader.millis("HEADER_TIMEOUT_MS"),
                 send_timeout: reader.millis("SEND_TIMEOUT_MS"),
-                connections_max: reader.number("CONNECTIONS_MAX", 1, 1_000_000),
-                address_connections_max: reader.number("CONNECTIONS_PER_ADDRESS_MAX", 1, 1_000_000),
+                connections_max: reader.number("CONNECTIONS_MAX"),
+                address_connections_max: reader.number("CONNECTIONS_PER_ADDRESS_MAX"),
             },
-            grpc_connections_max: reader.number("GRPC_CONNECTIONS_MAX", 1, 1_000_000),
+            grpc_connections_max: reader.number("GRPC_CONNECTIONS_MAX"),
             drain_delay: reader.millis_or_off("DRAIN_DELAY_MS").unwrap_or_default(),
             drain: reader.millis("DRAIN_TIMEOUT_MS"),
             worker_threads: reader
                 .text("WORKER_THREADS")
                 .is_some()
-                .then(|| reader.number("WORKER_THREADS", 1, 1024)),
+                .then(|| reader.number("WORKER_THREADS")),
             log_filter: reader.or_default("RUST_LOG"),
             log_json: reader.choice("LOG_FORMAT", ["text", "json"]) == "json",
             ignored: IGNORED
@@ -117,7 +117,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use proxyxai_control::config::Database;
+    use proxyxai_control::{config::Database, domain::setting::ALL};
 
     use super::*;
     use crate::variables::variables;
@@ -351,6 +351,38 @@ mod tests {
             Some("ops@example.com")
         );
         assert_eq!(config.ignored, ["REDIS_ADDR"]);
+    }
+
+    #[test]
+    fn every_range_of_the_table_is_the_one_that_is_checked() {
+        for variable in variables() {
+            let Some(range) = variable.range else {
+                continue;
+            };
+            let accepts = |number: u64| read(&[(variable.name, &number.to_string())]).is_ok();
+            assert!(accepts(range.least), "{}", variable.name);
+            assert!(accepts(range.most), "{}", variable.name);
+            assert!(!accepts(range.most + 1), "{}", variable.name);
+            let below = range.least.checked_sub(1);
+            assert!(
+                below.is_none_or(|below| !accepts(below)),
+                "{}",
+                variable.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_setting_can_be_given_as_a_variable_under_each_of_its_names() {
+        for setting in ALL {
+            for name in setting.older_names.iter().chain([&setting.name]) {
+                let given = [(*name, setting.default)];
+                let settings = read(&given).unwrap().control.settings;
+                let expected = (!setting.default.is_empty()).then_some(setting.default);
+                let found = settings.get(setting.name).map(String::as_str);
+                assert_eq!(found, expected, "{name}");
+            }
+        }
     }
 
     #[test]

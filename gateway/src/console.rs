@@ -50,7 +50,9 @@ fn table() -> String {
         let _written: Result<(), std::fmt::Error> = writeln!(
             table,
             "| `{}` | {default} | {} | {} |",
-            variable.name, variable.roles, variable.meaning
+            variable.name,
+            variable.roles,
+            variable.meaning()
         );
         if let Some(file) = variable.file {
             let _written: Result<(), std::fmt::Error> = writeln!(

@@ -573,6 +573,35 @@ fn nothing_unwraps_outside_tests() {
 }
 
 #[test]
+fn each_setting_is_read_where_it_is_used() {
+    let read: BTreeSet<String> = files("control/src")
+        .into_iter()
+        .filter(|(name, _)| !is_test(name))
+        .flat_map(|(_, text)| {
+            let code = code(&text);
+            let places = code.split("&setting::").skip(1);
+            let name = |place: &str| {
+                place
+                    .split(|letter: char| !is_of_constant(letter))
+                    .next()
+                    .map(str::to_owned)
+            };
+            places.filter_map(name).collect::<Vec<_>>()
+        })
+        .collect();
+    let unread: Vec<_> = proxyxai_control::domain::setting::ALL
+        .iter()
+        .filter(|setting| !read.contains(setting.name))
+        .map(|setting| format!("nothing reads the setting {}", setting.name))
+        .collect();
+    holds(&unread);
+}
+
+fn is_of_constant(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
+}
+
+#[test]
 fn the_repository_speaks_of_the_product_alone() {
     let mut broken = Vec::new();
     for (name, text) in SOURCES.into_iter().flat_map(files) {

@@ -52,6 +52,27 @@ pub(crate) struct MailAddress {
     pub(crate) address: String,
 }
 
+/// Whether the connection to the mail server is encrypted, and from when on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MailTls {
+    /// From the beginning on port 465, else as `StartTls`.
+    ByPort,
+    /// From the beginning.
+    Implicit,
+    /// From the `STARTTLS` command on.
+    StartTls,
+    /// Never.
+    Off,
+}
+
+/// How often bills are mailed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BillMails {
+    Off,
+    Daily,
+    Monthly,
+}
+
 /// What to do with a mail that could not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
@@ -74,6 +95,36 @@ impl MailKind {
             Self::News => "news",
             Self::KeyFault => "key_fault",
             Self::Verify => "verify",
+        }
+    }
+}
+
+// === impl MailTls ===
+
+impl MailTls {
+    pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.trim() {
+            "true" => Ok(Self::ByPort),
+            "implicit" => Ok(Self::Implicit),
+            "starttls" => Ok(Self::StartTls),
+            "false" => Ok(Self::Off),
+            _ => {
+                let problem = "must be one of true, implicit, starttls, false";
+                Err(Invalid::new("tls", problem))
+            }
+        }
+    }
+}
+
+// === impl BillMails ===
+
+impl BillMails {
+    pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.trim() {
+            "off" => Ok(Self::Off),
+            "daily" => Ok(Self::Daily),
+            "monthly" => Ok(Self::Monthly),
+            _ => Err(Invalid::new("bills", "must be one of off, daily, monthly")),
         }
     }
 }

@@ -18,6 +18,6 @@ pub(crate) mod news;
 pub mod price_list;
 pub(crate) mod price_version;
 pub(crate) mod rate_limits;
-pub(crate) mod setting;
+pub mod setting;
 pub(crate) mod spend;
 pub(crate) mod upstream_key;

@@ -5,9 +5,13 @@ use proxyxai_contract::clock::Millis;
 
 use crate::{
     Control, Error,
-    domain::{mail::templates, setting},
+    domain::{
+        mail::{BillMails, templates},
+        setting,
+    },
     model::DateRange,
-    ops::mail::MailSettings,
+    ops,
+    publish::EffectiveSettings,
     store::{self, mail::NewMail},
 };
 
@@ -22,14 +26,17 @@ const DONE: &str = "!";
 
 /// Runs one step.
 pub(super) async fn write(control: &Control) -> Result<(), Error> {
-    let settings = MailSettings::read(control, control.store()).await?;
-    let monthly = match settings.value(setting::EMAIL_BILL).as_str() {
-        "daily" => false,
-        "monthly" => true,
-        _ => return Ok(()),
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+    let monthly = match settings.get(&setting::EMAIL_BILL)? {
+        BillMails::Daily => false,
+        BillMails::Monthly => true,
+        BillMails::Off => return Ok(()),
     };
+    if !ops::mail::is_on(&settings)? {
+        return Ok(());
+    }
     let now = control.now();
-    let Some(days) = last_complete(control, now, monthly).filter(|_| settings.is_on()) else {
+    let Some(days) = last_complete(control, now, monthly) else {
         return Ok(());
     };
     let period = format!("{}..{}", days.start, days.end);
@@ -57,7 +64,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
         .last_key_value()
         .map_or(DONE, |(last, _)| last.as_str());
     let last = format!("{period}{SEPARATOR}{last}");
-    let links = settings.links();
+    let links = ops::mail::links(&settings)?;
     let mails = bills.iter().map(|(recipient, lines)| NewMail {
         account: None,
         sender: None,

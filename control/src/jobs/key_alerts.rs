@@ -6,12 +6,13 @@ use crate::{
     Control, Error,
     domain::{
         mail::{
-            MailKind, addresses,
+            MailKind,
             templates::{self, KeyFault},
         },
         setting,
     },
-    ops::mail::MailSettings,
+    ops,
+    publish::EffectiveSettings,
     store::{self, Tx, mail::NewMail},
 };
 
@@ -31,9 +32,9 @@ pub(super) async fn report(control: &Control) -> Result<(), Error> {
     if refused.is_empty() {
         return Ok(());
     }
-    let settings = MailSettings::read(control, control.store()).await?;
-    let recipients = addresses(&settings.value(setting::XAI_MAIL))?;
-    if !settings.is_on() || recipients.is_empty() {
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+    let recipients = settings.get(&setting::XAI_MAIL)?;
+    if !ops::mail::is_on(&settings)? || recipients.is_empty() {
         return Ok(());
     }
     let tx = control.store().begin().await?;
@@ -43,7 +44,7 @@ pub(super) async fn report(control: &Control) -> Result<(), Error> {
     if faults.is_empty() {
         return Ok(());
     }
-    let message = templates::faults(&faults, &settings.links());
+    let message = templates::faults(&faults, &ops::mail::links(&settings)?);
     let mails = recipients.into_iter().map(|recipient| NewMail {
         account: None,
         sender: None,

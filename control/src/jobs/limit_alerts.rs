@@ -12,7 +12,8 @@ use crate::{
         mail::{MailKind, templates, verification},
         setting,
     },
-    ops::mail::MailSettings,
+    ops,
+    publish::EffectiveSettings,
     store::{self, AccountRecord, Tx, mail::NewMail},
 };
 
@@ -22,8 +23,8 @@ const POSTINGS_MAX: u64 = 5_000;
 
 /// Runs one step.
 pub(super) async fn tell(control: &Control) -> Result<(), Error> {
-    let settings = MailSettings::read(control, control.store()).await?;
-    if !settings.is_on() {
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+    if !ops::mail::is_on(&settings)? {
         return Ok(());
     }
     let tx = control.store().begin().await?;
@@ -43,7 +44,7 @@ pub(super) async fn tell(control: &Control) -> Result<(), Error> {
 async fn notices(
     control: &Control,
     tx: &Tx,
-    settings: &MailSettings<'_>,
+    settings: &EffectiveSettings<'_>,
     touched: &BTreeSet<AccountId>,
 ) -> Result<Vec<NewMail>, Error> {
     let now = control.now();
@@ -59,8 +60,8 @@ async fn notices(
     let (soft, low) = (MailKind::SoftLimit.as_str(), MailKind::LowBalance.as_str());
     let soft_marks = store::jobs::marks(tx, soft, &bare).await?;
     let low_marks = store::jobs::marks(tx, low, &bare).await?;
-    let mark = setting::dollars(&settings.value(setting::EMAIL_BALANCE))?;
-    let links = settings.links();
+    let mark = settings.get(&setting::EMAIL_BALANCE)?;
+    let links = ops::mail::links(settings)?;
     let mut mails = Vec::new();
     for AccountRecord { account: view, .. } in store::accounts::some(tx, &ids, now).await? {
         // Alerts go only to verified addresses. Once an address is verified, alerts begin.

@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Control, Error,
     domain::{
-        mail::{self, RetryDecision, after_failure},
+        mail::{self, MailTls, RetryDecision, after_failure},
         setting,
     },
-    ops::{self, mail::MailSettings},
+    ops,
+    publish::EffectiveSettings,
     store::{
         self,
         mail::{ClaimedMail, SendOutcome},
@@ -85,8 +86,8 @@ impl Mailer {
         if !store::mail::is_due(control.store(), now).await? {
             return Ok(false);
         }
-        let settings = MailSettings::read(control, control.store()).await?;
-        if !settings.is_on() {
+        let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+        if !ops::mail::is_on(&settings)? {
             return Ok(false);
         }
         let (transport, sender) = match transport(control, &settings).await {
@@ -179,23 +180,22 @@ fn delay(next: RetryDecision) -> i64 {
 /// A connection by the current settings, and the sender's address.
 async fn transport(
     control: &Control,
-    settings: &MailSettings<'_>,
+    settings: &EffectiveSettings<'_>,
 ) -> Result<(Transport, Mailbox), String> {
-    let host = settings.value(setting::EMAIL_SMTP);
-    let login = settings.value(setting::EMAIL_AUTH);
-    let sender = match settings.value(setting::EMAIL_SENDER) {
-        given if given.is_empty() => login.clone(),
-        given => given,
+    let host = settings.get(&setting::EMAIL_SMTP).map_err(shown)?;
+    let login = settings.get(&setting::EMAIL_AUTH).map_err(shown)?;
+    let sender = match settings.get(&setting::EMAIL_SENDER).map_err(shown)? {
+        Some(sender) => sender,
+        None => mail::mailbox(&login)
+            .map_err(|_| "EMAIL_SENDER: is needed, since EMAIL_AUTH is no address".to_owned())?,
     };
-    let sender = mail::mailbox(&sender)
-        .map_err(|_| "EMAIL_SENDER: is needed, since EMAIL_AUTH is no address".to_owned())?;
     let address: Address = sender.address.parse().map_err(shown)?;
-    let port = settings.value(setting::EMAIL_PORT).parse().map_err(shown)?;
-    let tls = match settings.value(setting::EMAIL_TLS).as_str() {
-        "false" => Tls::None,
-        "implicit" => Tls::Wrapper(parameters(&host)?),
-        "true" if port == IMPLICIT_TLS_PORT => Tls::Wrapper(parameters(&host)?),
-        _ => Tls::Required(parameters(&host)?),
+    let port = settings.get(&setting::EMAIL_PORT).map_err(shown)?;
+    let tls = match settings.get(&setting::EMAIL_TLS).map_err(shown)? {
+        MailTls::Off => Tls::None,
+        MailTls::Implicit => Tls::Wrapper(parameters(&host)?),
+        MailTls::ByPort if port == IMPLICIT_TLS_PORT => Tls::Wrapper(parameters(&host)?),
+        MailTls::ByPort | MailTls::StartTls => Tls::Required(parameters(&host)?),
     };
     let mut builder = Transport::builder_dangerous(&host)
         .port(port)
@@ -203,7 +203,7 @@ async fn transport(
         .hello_name(ClientId::Domain(address.domain().to_owned()))
         .timeout(Some(Duration::from_millis(SEND_TIMEOUT_MS)));
     if !login.is_empty() {
-        let password = ops::settings::secret(control, setting::EMAIL_PASS).await;
+        let password = ops::settings::secret(control, &setting::EMAIL_PASS).await;
         let password = password.map_err(shown)?;
         let password = password.map_or_else(String::new, |secret| secret.expose().to_owned());
         builder = builder.credentials(Credentials::new(login, password));

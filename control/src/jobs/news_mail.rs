@@ -6,7 +6,8 @@ use crate::{
     Control, Error,
     domain::{account::Dna, mail::templates},
     model::NewsScope,
-    ops::{mail::MailSettings, verification},
+    ops::{self, verification},
+    publish::EffectiveSettings,
     store::{self, Tx, mail::NewMail, news::UnmailedNews},
 };
 
@@ -20,7 +21,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
         return Ok(());
     }
     let tx = control.store().begin().await?;
-    let settings = MailSettings::read(control, &tx).await?;
+    let settings = EffectiveSettings::read(&tx, control.config()).await?;
     let Some((unmailed, sender, left)) = next(control, &tx, &settings).await? else {
         return Ok(());
     };
@@ -40,7 +41,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
     let readers = store::mail::readers(&tx, (dna, is_group), mailed_to, readers_max).await?;
     let last = readers.last().map(|(id, _)| id.get());
     let more = is_group && u64::try_from(readers.len()).is_ok_and(|count| count == readers_max);
-    let message = templates::news(&news, &settings.links());
+    let message = templates::news(&news, &ops::mail::links(&settings)?);
     let others = readers.into_iter().filter(|(id, _)| *id != news.author);
     let mails = others.map(|(account, recipient)| NewMail {
         account: Some(account),
@@ -49,7 +50,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
         message: message.clone(),
     });
     // If mail was switched off meanwhile, no reader gets one.
-    if settings.is_on() {
+    if ops::mail::is_on(&settings)? {
         store::mail::queue(&tx, control.now(), mails.collect()).await?;
     }
     store::news::mailed(&tx, news.id, last.filter(|_| more)).await?;
@@ -61,7 +62,7 @@ pub(super) async fn write(control: &Control) -> Result<(), Error> {
 async fn next(
     control: &Control,
     tx: &Tx,
-    settings: &MailSettings<'_>,
+    settings: &EffectiveSettings<'_>,
 ) -> Result<Option<(UnmailedNews, Option<AccountId>, u64)>, Error> {
     let mut resting = Vec::new();
     for _ in 0..RESTING_MAX {

@@ -11,6 +11,7 @@ use crate::{
     domain::setting,
     lists,
     ops::prices::{SyncOutcome, sync},
+    publish::EffectiveSettings,
     store,
 };
 
@@ -37,17 +38,17 @@ pub(crate) async fn run(control: Control, shutdown: &CancellationToken) {
 
 /// Runs one step: if a list is set and due, loads it and returns the result.
 pub(super) async fn step(control: &Control) -> Result<Option<SyncOutcome>, Error> {
-    let stored = store::settings::all(control.store()).await?;
-    let value = |name| crate::publish::effective(stored.get(name), name, control.config());
-    let url = value(setting::PRICES_SYNC_URL);
-    let url = url.trim();
-    let hours = setting::hours(&value(setting::PRICES_SYNC_HOURS))?;
-    if url.is_empty() || hours == 0 || !claimed(control, hours).await? {
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+    let hours = settings.get(&setting::PRICES_SYNC_HOURS)?;
+    let Some(url) = settings.get(&setting::PRICES_SYNC_URL)? else {
+        return Ok(None);
+    };
+    if hours == 0 || !claimed(control, hours).await? {
         return Ok(None);
     }
-    let done = match lists::fetch(url).await {
-        Ok(list) => sync(control, url, list).await,
-        Err(error) => Err(error.under(setting::PRICES_SYNC_URL).into()),
+    let done = match lists::fetch(&url).await {
+        Ok(list) => sync(control, &url, list).await,
+        Err(error) => Err(error.under(setting::PRICES_SYNC_URL.name).into()),
     };
     match &done {
         Ok(SyncOutcome::Nothing) => tracing::info!("the price list changes nothing"),

@@ -265,8 +265,7 @@ pub(crate) async fn list(
 /// Deletes records older than `AUDIT_RETENTION_DAYS`, one batch at a time. Returns how many.
 pub(crate) async fn prune(control: &Control, rows_max: u64) -> Result<u64, Error> {
     let days =
-        ops::settings::value(control, control.store(), setting::AUDIT_RETENTION_DAYS).await?;
-    let days = setting::days(&days)?;
+        ops::settings::value(control, control.store(), &setting::AUDIT_RETENTION_DAYS).await?;
     let before = Millis(control.now().0.saturating_sub(days.saturating_mul(DAY_MS)));
     let tx = control.store().begin().await?;
     let dropped = store::audit::prune(&tx, before, rows_max).await?;

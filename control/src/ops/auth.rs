@@ -9,7 +9,7 @@ use proxyxai_contract::{
 
 use crate::{
     Control, Error,
-    domain::account::Dna,
+    domain::{account::Dna, setting},
     model::{Caller, ClientKeyInfo},
     ops,
     store::{self, AccountRecord},
@@ -107,7 +107,8 @@ async fn within_rate(
     if path.is_empty() {
         return Ok(());
     }
-    let Some(rate) = ops::settings::admin_rate(control).await? else {
+    let rate = ops::settings::value(control, control.store(), &setting::ADMIN_RPM).await?;
+    let Some(rate) = rate else {
         return Ok(());
     };
     let admitted = control.rates().admit(&path, rate, control.now());

@@ -48,9 +48,7 @@ pub(crate) async fn create(
         .filter(|text| !text.is_empty())
     {
         Some(text) => BaseUrl::parse(text)?,
-        None => {
-            BaseUrl::parse_lenient(&ops::settings::value(control, &tx, setting::XAI_BASE).await?)?
-        }
+        None => ops::settings::value(control, &tx, &setting::XAI_BASE).await?,
     };
     look_at(control, &provider)?;
     let now = control.now();

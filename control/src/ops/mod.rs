@@ -123,7 +123,7 @@ async fn may_manage(control: &Control, db: &impl Db, caller: &AccountRecord) -> 
     if caller.account.id == AccountId::ROOT {
         return Ok(());
     }
-    let minimum = settings::dollars(control, db, setting::USER_API_BALANCE).await?;
+    let minimum = settings::value(control, db, &setting::USER_API_BALANCE).await?;
     let balance = caller.account.balance;
     if balance >= minimum {
         Ok(())

@@ -15,6 +15,7 @@ use crate::{
         Account, Caller, Listing, NewsBoard, NewsDraft, NewsItem, NewsScope, Page, PostedNews,
     },
     ops::{self, audit, audit::AuditTarget},
+    publish::EffectiveSettings,
     store::{self, AccountRecord, Db, news::NewsAudience},
 };
 
@@ -46,7 +47,8 @@ pub(crate) async fn post(
         let problem = format!("already has {LIVE_MAX} news; delete them first");
         return Err(Invalid::new("target", problem).into());
     }
-    let mailed = ops::mail::is_on(control, &tx).await?;
+    let settings = EffectiveSettings::read(&tx, control.config()).await?;
+    let mailed = ops::mail::is_on(&settings)?;
     store::news::insert(&tx, &mut view, address, mailed).await?;
     let what = (AuditAction::AddNews, AuditTarget::news(target.as_ref()));
     let sides = (AuditFields::new(), fields(&view));

@@ -23,7 +23,7 @@ use crate::{
     model::{Caller, DateRange, Listing, Page, PriceVersion, UnpricedModel},
     ops,
     prices::{self, diff::PriceChange},
-    publish,
+    publish::EffectiveSettings,
     store::{self, Tx},
 };
 
@@ -205,13 +205,13 @@ pub(crate) async fn renew(
     by: Option<AccountId>,
     now: Millis,
 ) -> Result<bool, Error> {
-    let stored = store::settings::all(tx).await?;
-    let pricing = publish::effective(stored.get(setting::PRICING), setting::PRICING, config);
+    let settings = EffectiveSettings::read(tx, config).await?;
+    let pricing = settings.get(&setting::PRICING)?;
     let present = store::prices::at(tx, now).await?;
     let later = store::prices::after(tx, now).await?;
     let making = VersionStamp { by, now };
-    let versions = price_version::renewed(present.as_ref(), &later, pricing.trim(), making)
-        .map_err(|error| error.under(setting::PRICING))?;
+    let versions = price_version::renewed(present.as_ref(), &later, &pricing, making)
+        .map_err(|error| error.under(setting::PRICING.name))?;
     store::prices::insert(tx, &versions).await?;
     Ok(!versions.is_empty())
 }

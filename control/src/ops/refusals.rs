@@ -29,9 +29,7 @@ pub(crate) async fn report(control: &Control, calls: &[RefusedCall]) -> Result<(
 
 /// How many days refused calls are kept; 0 stores none.
 pub(crate) async fn days(control: &Control) -> Result<i64, Error> {
-    let name = setting::REFUSAL_RETENTION_DAYS;
-    let days = ops::settings::value(control, control.store(), name).await?;
-    Ok(setting::refusal_days(&days)?)
+    ops::settings::value(control, control.store(), &setting::REFUSAL_RETENTION_DAYS).await
 }
 
 /// Refused calls of the caller or a descendant and of those below it, newest first.

@@ -6,7 +6,6 @@ use proxyxai_contract::{
     clock::Millis,
     id::{AccountId, Level},
     money::{Money, Multiplier},
-    provider::BaseUrl,
     routing::RoutingRules,
     snapshot::AccessLists,
     window::{ModelLimits, RateLimits},
@@ -18,7 +17,7 @@ use crate::{
     config::{Config, InitUser},
     domain::{account::Dna, setting},
     model::{Account, AddressVerification, VerifiedAddresses, VerifiedBy},
-    publish,
+    publish::EffectiveSettings,
     store::{self, AccountRecord, Store, Tx},
     vault::Vault,
 };
@@ -196,9 +195,8 @@ async fn seed_keys(tx: &Tx, vault: &Vault, config: &Config, now: Millis) -> Resu
     if keys.is_empty() {
         return Ok(());
     }
-    let stored = store::settings::all(tx).await?;
-    let base = publish::effective(stored.get(setting::XAI_BASE), setting::XAI_BASE, config);
-    let base = BaseUrl::parse_lenient(&base)?;
+    let settings = EffectiveSettings::read(tx, config).await?;
+    let base = settings.get(&setting::XAI_BASE)?;
     let mut revision = None;
     for key in keys {
         let mut record = sealed(

@@ -1,6 +1,6 @@
 //! Settings that may change while the gateway runs. Secret ones are stored sealed, and no response shows them.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use proxyxai_contract::{Invalid, client_key::ClientKey, money::Money, secret::Secret};
@@ -10,11 +10,11 @@ use crate::{
     Control, Error,
     domain::{
         audit::{AuditAction, AuditField, AuditFields, MASK},
-        setting,
+        setting::{self, SealedSecret, Setting},
     },
     model::Caller,
     ops::{self, audit},
-    publish,
+    publish::EffectiveSettings,
     store::{self, Db, accounts::AccountOverride},
 };
 
@@ -71,8 +71,8 @@ pub(crate) async fn change(
     store::settings::drop_names(&tx, &reset).await?;
     store::settings::set(&tx, &set, revision).await?;
     if scope == SettingsScope::AllAccounts {
-        for rules in set.keys().filter_map(|name| own_rules(name)) {
-            store::accounts::clear_own(&tx, rules, revision).await?;
+        for (_, rules) in OVERRIDES.iter().filter(|(name, _)| set.contains_key(*name)) {
+            store::accounts::clear_own(&tx, *rules, revision).await?;
         }
     }
     let action = if set.is_empty() && !reset.is_empty() {
@@ -87,7 +87,9 @@ pub(crate) async fn change(
     let sides = (before, after);
     let what = (action, audit::AuditTarget::CONFIG);
     audit::record(control, &tx, caller, what, sides).await?;
-    if set.contains_key(setting::PRICING) || reset.iter().any(|name| name == setting::PRICING) {
+    if set.contains_key(setting::PRICING.name)
+        || reset.iter().any(|name| name == setting::PRICING.name)
+    {
         ops::prices::renew(&tx, control.config(), Some(caller.account), control.now()).await?;
     }
     tx.commit().await?;
@@ -100,10 +102,9 @@ fn check(set: &BTreeMap<String, String>, reset: &[String]) -> Result<(), Error> 
     let bad_values = set
         .iter()
         .filter_map(|(name, value)| setting::check(name, value).err());
-    let known = |name: &String| setting::ALL.iter().any(|(known, _)| known == name);
     let bad_names = reset
         .iter()
-        .filter(|name| !known(name))
+        .filter(|name| setting::find(name).is_none())
         .map(|name| Invalid::new(name, "is no setting"));
     all_problems(&bad_values.chain(bad_names).collect::<Vec<_>>())
 }
@@ -121,26 +122,23 @@ pub(crate) struct BalanceMinimums {
 
 /// The minimums, which every account may see.
 pub(crate) async fn minimums(control: &Control) -> Result<BalanceMinimums, Error> {
-    let db = control.store();
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
     Ok(BalanceMinimums {
-        call: dollars(control, db, setting::CALL_MIN_BALANCE).await?,
-        opening: dollars(control, db, setting::USER_MIN_BALANCE).await?,
-        managing: dollars(control, db, setting::USER_API_BALANCE).await?,
+        call: settings.get(&setting::CALL_MIN_BALANCE)?,
+        opening: settings.get(&setting::USER_MIN_BALANCE)?,
+        managing: settings.get(&setting::USER_API_BALANCE)?,
     })
 }
 
-/// The accounts' override of a setting, if there is one.
-fn own_rules(name: &str) -> Option<AccountOverride> {
-    match name {
-        setting::MODEL_MAPPER => Some(AccountOverride::ModelMapper),
-        setting::LEVEL_MAPPER => Some(AccountOverride::LevelMapper),
-        setting::SWITCH_OVER => Some(AccountOverride::SwitchOver),
-        setting::MODEL_FAILOVER => Some(AccountOverride::ModelFailover),
-        setting::MODEL_LIMITS => Some(AccountOverride::ModelLimits),
-        setting::RESOURCES => Some(AccountOverride::Resources),
-        _ => None,
-    }
-}
+/// Settings that accounts may override.
+const OVERRIDES: [(&str, AccountOverride); 6] = [
+    (setting::MODEL_MAPPER.name, AccountOverride::ModelMapper),
+    (setting::LEVEL_MAPPER.name, AccountOverride::LevelMapper),
+    (setting::SWITCH_OVER.name, AccountOverride::SwitchOver),
+    (setting::MODEL_FAILOVER.name, AccountOverride::ModelFailover),
+    (setting::MODEL_LIMITS.name, AccountOverride::ModelLimits),
+    (setting::RESOURCES.name, AccountOverride::Resources),
+];
 
 /// A fresh client key that belongs to no account.
 pub(crate) fn generate_client_key() -> Result<ClientKey, Error> {
@@ -180,46 +178,35 @@ pub(crate) async fn open_text(
     opened.map_err(|_| Invalid::new("text", "was not sealed by this gateway").into())
 }
 
-/// The value of a setting in effect.
-pub(super) async fn value(control: &Control, db: &impl Db, name: &str) -> Result<String, Error> {
-    let stored = store::settings::all(db).await?;
-    Ok(publish::effective(stored.get(name), name, control.config()))
-}
-
-/// The value of a setting that is an amount.
-pub(super) async fn dollars(control: &Control, db: &impl Db, name: &str) -> Result<Money, Error> {
-    let text = value(control, db, name).await?;
-    setting::dollars(&text).map_err(|error| error.under(name).into())
-}
-
-/// How many administrative requests an account may make a minute. `None` if there is no limit.
-pub(super) async fn admin_rate(control: &Control) -> Result<Option<NonZeroU32>, Error> {
-    let text = value(control, control.store(), setting::ADMIN_RPM).await?;
-    setting::rate(&text).map_err(|error| error.under(setting::ADMIN_RPM).into())
-}
-
-/// The value of a setting that is a percentage, as parts of a million.
-pub(super) async fn percent(control: &Control, db: &impl Db, name: &str) -> Result<i64, Error> {
-    let text = value(control, db, name).await?;
-    setting::percent(&text).map_err(|error| error.under(name).into())
+/// The value of one setting in effect.
+pub(super) async fn value<T>(
+    control: &Control,
+    db: &impl Db,
+    setting: &Setting<T>,
+) -> Result<T, Error> {
+    let settings = EffectiveSettings::read(db, control.config()).await?;
+    settings.get(setting).map_err(Error::from)
 }
 
 /// The value of a secret setting. Returns `None` if it is empty.
-pub(crate) async fn secret(control: &Control, name: &str) -> Result<Option<Secret>, Error> {
-    let stored = store::settings::all(control.store()).await?;
-    let clear = match stored.get(name) {
+pub(crate) async fn secret(
+    control: &Control,
+    setting: &Setting<SealedSecret>,
+) -> Result<Option<Secret>, Error> {
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+    let clear = match settings.stored(setting) {
         Some(sealed) if sealed.trim().is_empty() => return Ok(None),
         Some(sealed) => {
             let sealed = BASE64_STANDARD.decode(sealed).map_err(Error::internal)?;
-            control.vault().open_sealed(name, &sealed)?
+            control.vault().open_sealed(setting.name, &sealed)?
         }
-        None => Secret::new(control.config().setting_default(name)),
+        None => Secret::new(control.config().setting_default(setting)),
     };
     Ok(Some(clear).filter(|clear| !clear.expose().is_empty()))
 }
 
 fn is_secret(name: &str) -> bool {
-    setting::SECRETS.contains(&name)
+    setting::find(name).is_some_and(Setting::is_secret)
 }
 
 /// Seals the secret values under the master key, each for its own name.
@@ -237,36 +224,32 @@ fn seal(control: &Control, set: &mut BTreeMap<String, String>) -> Result<(), Err
     Ok(())
 }
 
-/// Settings in effect, as the audit log shows them.
+/// Those settings in effect, as the audit log shows them.
 async fn fields(control: &Control, db: &impl Db, names: &[String]) -> Result<AuditFields, Error> {
-    let stored = store::settings::all(db).await?;
-    let field = |name: &String| {
-        let value = publish::effective(stored.get(name), name, control.config());
-        if is_secret(name) {
-            AuditField::Secret(value.into_bytes())
+    let settings = EffectiveSettings::read(db, control.config()).await?;
+    let field = |setting: &Setting<()>| {
+        let value = settings.text(setting);
+        if setting.is_secret() {
+            AuditField::Secret(value.as_bytes().to_vec())
         } else {
             AuditField::Open(json!(value))
         }
     };
-    Ok(names
-        .iter()
-        .map(|name| (name.clone(), field(name)))
+    let changed = names.iter().filter_map(|name| setting::find(name));
+    Ok(changed
+        .map(|setting| (setting.name.to_owned(), field(setting)))
         .collect())
 }
 
 async fn in_effect(control: &Control) -> Result<BTreeMap<String, String>, Error> {
-    let stored = store::settings::all(control.store()).await?;
-    let value = |name: &str| {
-        let value = publish::effective(stored.get(name), name, control.config());
-        if is_secret(name) && !value.is_empty() {
-            MASK.to_owned()
-        } else {
-            value
-        }
+    let settings = EffectiveSettings::read(control.store(), control.config()).await?;
+    let shown = |setting: &Setting<()>| match settings.text(setting) {
+        value if setting.is_secret() && !value.is_empty() => MASK.to_owned(),
+        value => value.to_owned(),
     };
     Ok(setting::ALL
         .iter()
-        .map(|(name, _)| ((*name).to_owned(), value(name)))
+        .map(|setting| (setting.name.to_owned(), shown(setting)))
         .collect())
 }
 

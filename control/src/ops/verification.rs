@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use proxyxai_contract::{Invalid, id::AccountId, secret::Secret};
 
-use super::mail::{self, MailSettings};
+use super::mail;
 use crate::{
     Control, Error,
     domain::{
@@ -21,6 +21,7 @@ use crate::{
     },
     model::{Account, AddressVerification, Caller, VerifiedBy},
     ops,
+    publish::EffectiveSettings,
     store::{
         self, AccountRecord, Tx,
         links::VerificationLink,
@@ -51,8 +52,8 @@ pub(crate) async fn ask(
     if target.id != caller.account {
         ops::may_manage(control, &tx, &own).await?;
     }
-    let settings = MailSettings::read(control, &tx).await?;
-    if !settings.is_on() || settings.links().api.is_empty() {
+    let settings = EffectiveSettings::read(&tx, control.config()).await?;
+    if !mail::is_on(&settings)? || mail::links(&settings)?.api.is_empty() {
         return Err(Invalid::new("EMAIL_SMTP", "and XAI_API must be set for links").into());
     }
     let mut sent = Vec::new();
@@ -171,10 +172,10 @@ pub(crate) fn customer(dna: &str) -> Option<AccountId> {
 pub(crate) async fn mails_left(
     control: &Control,
     tx: &Tx,
-    settings: &MailSettings<'_>,
+    settings: &EffectiveSettings<'_>,
     customer: Option<AccountId>,
 ) -> Result<u64, Error> {
-    let rate = setting::rate(&settings.value(setting::EMAIL_RPH))?;
+    let rate = settings.get(&setting::EMAIL_RPH)?;
     let (Some(customer), Some(rate)) = (customer, rate) else {
         return Ok(u64::MAX);
     };
@@ -196,8 +197,8 @@ async fn send_if_open(
     if !is_open(field, view) {
         return Ok(());
     }
-    let settings = MailSettings::read(control, tx).await?;
-    if settings.is_on() && !settings.links().api.is_empty() {
+    let settings = EffectiveSettings::read(tx, control.config()).await?;
+    if mail::is_on(&settings)? && !mail::links(&settings)?.api.is_empty() {
         send(control, tx, &settings, (sender, view, field)).await?;
     }
     Ok(())
@@ -207,7 +208,7 @@ async fn send_if_open(
 async fn send(
     control: &Control,
     tx: &Tx,
-    settings: &MailSettings<'_>,
+    settings: &EffectiveSettings<'_>,
     (sender, view, field): (&AccountRecord, &Account, AddressField),
 ) -> Result<Option<i64>, Error> {
     let now = control.now();
@@ -246,7 +247,7 @@ async fn send(
         expires: now.plus(LINK_LIFE_MS),
     };
     store::links::put(tx, view.id, field.as_str(), &link).await?;
-    let footer = settings.links();
+    let footer = mail::links(settings)?;
     let url = format!("{}/x-verify/{sealed}", footer.api);
     let mail = NewMail {
         account: Some(view.id),

@@ -2,40 +2,21 @@
 
 use proxyxai_contract::{
     Invalid,
-    access::ResourceList,
     clock::Zone,
     id::{AccountId, KeyId},
     key_price::KeyPrice,
-    load_balancing::{self, KeyAffinity, LevelStrategies, LoadBalancing},
-    passthrough::Passthrough,
+    load_balancing::LoadBalancing,
     provider::BaseUrl,
-    routing::{LevelMapper, ModelFailover, ModelMapper, RoutingRules, SwitchOver},
+    routing::RoutingRules,
     snapshot::{AccountConfig, FurtherKey, KeyConfig, ProxySettings, UpstreamKey},
-    usage::AbandonedPolicy,
-    window::ModelLimits,
 };
 
+use super::effective_settings::EffectiveSettings;
 use crate::{
-    config::Config,
     domain::setting,
     store::{AccountRecord, KeyRecord},
     vault::Vault,
 };
-
-/// The value of a setting in effect. A stored value that is not valid must not keep the program from starting, so it is
-/// ignored.
-pub(crate) fn effective(stored: Option<&String>, name: &str, config: &Config) -> String {
-    match stored {
-        Some(value) => match setting::check(name, value) {
-            Ok(()) => value.clone(),
-            Err(error) => {
-                log_setting(&error);
-                config.setting_default(name)
-            }
-        },
-        None => config.setting_default(name),
-    }
-}
 
 pub(super) fn log_setting(error: &Invalid) {
     tracing::error!(
@@ -46,39 +27,35 @@ pub(super) fn log_setting(error: &Invalid) {
 }
 
 pub(super) fn proxy_settings(
-    value: &impl Fn(&str) -> String,
+    settings: &EffectiveSettings<'_>,
     vault: &Vault,
     zone: &Zone,
     reloads: u64,
-) -> ProxySettings {
-    // Each value was validated when it was stored, by the same parser.
-    ProxySettings {
+) -> Result<ProxySettings, Invalid> {
+    Ok(ProxySettings {
         routing: RoutingRules {
-            model_mapper: ModelMapper::parse(&value(setting::MODEL_MAPPER)).unwrap_or_default(),
-            level_mapper: LevelMapper::parse(&value(setting::LEVEL_MAPPER)).unwrap_or_default(),
-            switch_over: SwitchOver::parse(&value(setting::SWITCH_OVER)).unwrap_or_default(),
-            model_failover: ModelFailover::parse(&value(setting::MODEL_FAILOVER))
-                .unwrap_or_default(),
+            model_mapper: settings.get(&setting::MODEL_MAPPER)?,
+            level_mapper: settings.get(&setting::LEVEL_MAPPER)?,
+            switch_over: settings.get(&setting::SWITCH_OVER)?,
+            model_failover: settings.get(&setting::MODEL_FAILOVER)?,
         },
         rotation: LoadBalancing {
-            strategies: LevelStrategies::parse(&value(setting::KEY_STRATEGY)).unwrap_or_default(),
-            affinity: KeyAffinity::parse(&value(setting::AFFINITY)).unwrap_or_default(),
-            hedge: load_balancing::hedge(&value(setting::HEDGE)).unwrap_or_default(),
+            strategies: settings.get(&setting::KEY_STRATEGY)?,
+            affinity: settings.get(&setting::AFFINITY)?,
+            hedge: settings.get(&setting::HEDGE)?,
         },
-        resources: ResourceList::parse(&value(setting::RESOURCES)).unwrap_or(ResourceList::Any),
-        passthrough: Passthrough::parse(&value(setting::PASSTHROUGH)).unwrap_or_default(),
-        model_limits: ModelLimits::parse(&value(setting::MODEL_LIMITS)).unwrap_or_default(),
-        calls_per_account_max: setting::calls(&value(setting::CALLS_PER_ACCOUNT_MAX))
-            .unwrap_or_default(),
-        call_min_balance: setting::dollars(&value(setting::CALL_MIN_BALANCE)).unwrap_or_default(),
-        refuse_unpriced: value(setting::UNPRICED).trim() == "refuse",
-        abandoned: AbandonedPolicy::parse(&value(setting::ABANDONED)).unwrap_or_default(),
-        keeps_refusals: setting::refusal_days(&value(setting::REFUSAL_RETENTION_DAYS))
-            .is_ok_and(|days| days > 0),
+        resources: settings.get(&setting::RESOURCES)?,
+        passthrough: settings.get(&setting::PASSTHROUGH)?,
+        model_limits: settings.get(&setting::MODEL_LIMITS)?,
+        calls_per_account_max: settings.get(&setting::CALLS_PER_ACCOUNT_MAX)?,
+        call_min_balance: settings.get(&setting::CALL_MIN_BALANCE)?,
+        refuse_unpriced: settings.get(&setting::UNPRICED)?,
+        abandoned: settings.get(&setting::ABANDONED)?,
+        keeps_refusals: settings.get(&setting::REFUSAL_RETENTION_DAYS)? > 0,
         hasher: vault.hasher().clone(),
         zone: zone.clone(),
         reload_count: reloads,
-    }
+    })
 }
 
 pub(super) fn account_entry(

@@ -9,7 +9,6 @@ use proxyxai_contract::{
     id::KeyId,
     money::Money,
     snapshot::{HealthState, KeyHealthReport},
-    window::ModelLimits,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     Control, Error,
-    domain::setting,
+    domain::setting::{self, Setting},
     model::{Caller, Page, UpstreamKey, UpstreamKeyFilter},
     ops,
     ops::settings::SettingsScope,
@@ -70,17 +69,23 @@ pub(super) async fn show(
     };
     let mut take = |name| settings.remove(name).unwrap_or_default();
     let conf = SystemConf {
-        resources: take("RESOURCES"),
-        level_mapper: take("LEVEL_MAPPER"),
-        model_mapper: take("MODEL_MAPPER"),
-        model_failover: take("MODEL_FAILOVER"),
-        key_strategy: take("KEY_STRATEGY"),
-        affinity: take("AFFINITY"),
-        hedge: take("HEDGE"),
-        model_limits: model_limits(&take("MODEL_LIMITS")),
-        switch_over: take("SWITCH_OVER"),
-        user_min_balance: dollars(&take("USER_MIN_BALANCE")),
-        user_api_balance: dollars(&take("USER_API_BALANCE")),
+        resources: take(setting::RESOURCES.name),
+        level_mapper: take(setting::LEVEL_MAPPER.name),
+        model_mapper: take(setting::MODEL_MAPPER.name),
+        model_failover: take(setting::MODEL_FAILOVER.name),
+        key_strategy: take(setting::KEY_STRATEGY.name),
+        affinity: take(setting::AFFINITY.name),
+        hedge: take(setting::HEDGE.name),
+        model_limits: model_limits(&take(setting::MODEL_LIMITS.name)),
+        switch_over: take(setting::SWITCH_OVER.name),
+        user_min_balance: dollars(
+            &setting::USER_MIN_BALANCE,
+            &take(setting::USER_MIN_BALANCE.name),
+        ),
+        user_api_balance: dollars(
+            &setting::USER_API_BALANCE,
+            &take(setting::USER_API_BALANCE.name),
+        ),
         sleeping_keys: rows(false),
         disabled_keys: rows(true),
     };
@@ -183,27 +188,43 @@ fn settings(body: UpdateConf) -> Result<[SettingUpdate; 11], Invalid> {
     let limits = body.model_limits.map(ObjectText::checked).transpose()?;
     let limits = limits.map(|text| (text.clone(), model_limits(&text).into()));
     Ok([
-        ("ModelMapper", "MODEL_MAPPER", rules(body.model_mapper)),
-        ("LevelMapper", "LEVEL_MAPPER", rules(body.level_mapper)),
-        ("SwitchOver", "SWITCH_OVER", text(body.switch_over)),
+        (
+            "ModelMapper",
+            setting::MODEL_MAPPER.name,
+            rules(body.model_mapper),
+        ),
+        (
+            "LevelMapper",
+            setting::LEVEL_MAPPER.name,
+            rules(body.level_mapper),
+        ),
+        (
+            "SwitchOver",
+            setting::SWITCH_OVER.name,
+            text(body.switch_over),
+        ),
         (
             "ModelFailover",
-            "MODEL_FAILOVER",
+            setting::MODEL_FAILOVER.name,
             rules(body.model_failover),
         ),
-        ("KeyStrategy", "KEY_STRATEGY", text(body.key_strategy)),
-        ("Affinity", "AFFINITY", text(body.affinity)),
-        ("Hedge", "HEDGE", text(body.hedge)),
-        ("ModelLimits", "MODEL_LIMITS", limits),
-        ("Resources", "RESOURCES", text(body.resources)),
+        (
+            "KeyStrategy",
+            setting::KEY_STRATEGY.name,
+            text(body.key_strategy),
+        ),
+        ("Affinity", setting::AFFINITY.name, text(body.affinity)),
+        ("Hedge", setting::HEDGE.name, text(body.hedge)),
+        ("ModelLimits", setting::MODEL_LIMITS.name, limits),
+        ("Resources", setting::RESOURCES.name, text(body.resources)),
         (
             "UserMinBalance",
-            "USER_MIN_BALANCE",
+            setting::USER_MIN_BALANCE.name,
             dollars(body.user_min_balance),
         ),
         (
             "UserApiBalance",
-            "USER_API_BALANCE",
+            setting::USER_API_BALANCE.name,
             dollars(body.user_api_balance),
         ),
     ])
@@ -342,11 +363,12 @@ fn until(state: HealthState) -> Option<Millis> {
 }
 
 /// Stored settings were checked, so this always parses.
-fn model_limits(setting: &str) -> Map<String, Value> {
-    ModelLimits::parse(setting).unwrap_or_default().object()
+fn model_limits(text: &str) -> Map<String, Value> {
+    let limits = setting::MODEL_LIMITS.parse(text);
+    limits.unwrap_or_default().object()
 }
 
 /// Stored settings were checked, so this always parses.
-fn dollars(setting: &str) -> Dollars {
-    Dollars(setting::dollars(setting).unwrap_or(Money::ZERO))
+fn dollars(setting: &Setting<Money>, text: &str) -> Dollars {
+    Dollars(setting.parse(text).unwrap_or(Money::ZERO))
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Control,
+    domain::setting,
     model::{Account, EffectiveRestrictions, UsageTotals},
     ops,
 };
@@ -61,11 +62,11 @@ pub(super) async fn conf(
         let mut system = ops::settings::get(&control, &caller).await?;
         let mut take = |name| system.remove(name).unwrap_or_default();
         conf = AccountConf {
-            resources: take("RESOURCES"),
-            model_mapper: take("MODEL_MAPPER"),
-            level_mapper: take("LEVEL_MAPPER"),
-            switch_over: take("SWITCH_OVER"),
-            model_failover: take("MODEL_FAILOVER"),
+            resources: take(setting::RESOURCES.name),
+            model_mapper: take(setting::MODEL_MAPPER.name),
+            level_mapper: take(setting::LEVEL_MAPPER.name),
+            switch_over: take(setting::SWITCH_OVER.name),
+            model_failover: take(setting::MODEL_FAILOVER.name),
             ..conf
         };
     }

@@ -6,7 +6,6 @@ use std::{
     io::Read as _,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    str::FromStr,
     time::Duration,
 };
 
@@ -14,7 +13,7 @@ use proxyxai_contract::{Invalid, secret::Secret};
 
 use crate::{
     listen::Listen,
-    variables::{file_of, variables},
+    variables::{NumberRange, find},
 };
 
 /// Longer than any secret, and small enough to be read by mistake.
@@ -42,7 +41,8 @@ impl EnvReader<'_> {
     /// A secret without trimming: a password may begin or end with blanks.
     pub(super) fn exact(&mut self, name: &'static str) -> Option<Secret> {
         let given = (self.get)(name).filter(|value| !value.is_empty());
-        let file = file_of(name).and_then(|file| {
+        let file = find(name).and_then(|variable| {
+            let file = variable.file?;
             let path = (self.get)(file).filter(|path| !path.is_empty())?;
             Some((file, path))
         });
@@ -87,8 +87,7 @@ impl EnvReader<'_> {
     /// The value, or the default of the table.
     pub(super) fn or_default(&mut self, name: &'static str) -> String {
         self.text(name).unwrap_or_else(|| {
-            let variable = variables().find(|variable| variable.name == name);
-            variable
+            find(name)
                 .map(|variable| variable.default)
                 .unwrap_or_default()
                 .to_owned()
@@ -106,32 +105,30 @@ impl EnvReader<'_> {
             .ok()
     }
 
-    pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display + Copy>(
-        &mut self,
-        name: &'static str,
-        least: T,
-        most: T,
-    ) -> T {
-        match self.or_default(name).parse::<T>() {
-            Ok(number) if number >= least && number <= most => number,
-            _ => {
-                self.problem(
-                    name,
-                    &format!("must be a whole number from {least} to {most}"),
-                );
-                least
-            }
-        }
+    /// A whole number in the range of the table.
+    pub(super) fn number<T: TryFrom<u64> + Default>(&mut self, name: &'static str) -> T {
+        let Some(NumberRange { least, most, .. }) = find(name).and_then(|it| it.range) else {
+            self.problem(name, "has no range in the table of variables");
+            return T::default();
+        };
+        let given = self.or_default(name).parse().ok();
+        let number = given.filter(|number| (least..=most).contains(number));
+        number
+            .and_then(|number| number.try_into().ok())
+            .unwrap_or_else(|| {
+                let problem = format!("must be a whole number from {least} to {most}");
+                self.problem(name, &problem);
+                T::default()
+            })
     }
 
     pub(super) fn millis(&mut self, name: &'static str) -> Duration {
-        // A day: longer than any call, short enough for every timer.
-        Duration::from_millis(self.number(name, 1, 86_400_000))
+        Duration::from_millis(self.number(name))
     }
 
     /// `None` for 0.
     pub(super) fn millis_or_off(&mut self, name: &'static str) -> Option<Duration> {
-        let millis = self.number(name, 0, 86_400_000);
+        let millis = self.number(name);
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
@@ -147,14 +144,14 @@ impl EnvReader<'_> {
 
     /// `LISTEN`, else `PORT` on all addresses.
     pub(super) fn listen_http(&mut self) -> Listen {
-        let everywhere = Listen::Everywhere(self.number("PORT", 0, u16::MAX));
+        let everywhere = Listen::Everywhere(self.number("PORT"));
         let named = self.address("LISTEN");
         named.map_or(everywhere, Listen::At)
     }
 
     /// `GRPC_LISTEN`, else `GRPC_PORT` on 127.0.0.1.
     pub(super) fn listen_grpc(&mut self) -> SocketAddr {
-        let port = self.number("GRPC_PORT", 0, u16::MAX);
+        let port = self.number("GRPC_PORT");
         let named = self.address("GRPC_LISTEN");
         named.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }

@@ -10,52 +10,10 @@ use proxyxai_contract::{
     provider::BaseUrl,
     secret::Secret,
 };
-use proxyxai_control::config::Database;
+use proxyxai_control::{config::Database, domain::setting};
 use proxyxai_dataplane::{Limits, TagMembers, telemetry};
 
 use super::env_reader::EnvReader;
-
-/// Settings that may also be stored. The environment gives their defaults.
-const SETTINGS: [&str; 38] = [
-    "MODEL_MAPPER",
-    "LEVEL_MAPPER",
-    "SWITCH_OVER",
-    "MODEL_LIMITS",
-    "RESOURCES",
-    "PASSTHROUGH",
-    "PRICING",
-    "PRICES_SYNC_URL",
-    "PRICES_SYNC_HOURS",
-    "UNPRICED",
-    "ABANDONED",
-    "CALLS_PER_ACCOUNT_MAX",
-    "ADMIN_RPM",
-    "CALL_MIN_BALANCE",
-    "USER_MIN_BALANCE",
-    "USER_API_BALANCE",
-    "XAI_BASE",
-    "MODEL_FAILOVER",
-    "KEY_STRATEGY",
-    "AFFINITY",
-    "HEDGE",
-    "COMMISSION_PERCENT",
-    "AUDIT_RETENTION_DAYS",
-    "REFUSAL_RETENTION_DAYS",
-    "EMAIL_SMTP",
-    "EMAIL_PORT",
-    "EMAIL_AUTH",
-    "EMAIL_PASS",
-    "EMAIL_SENDER",
-    "EMAIL_TLS",
-    "EMAIL_BALANCE",
-    "EMAIL_RPH",
-    "EMAIL_BILL",
-    "XAI_MAIL",
-    "XAI_SVC",
-    "XAI_API",
-    "XAI_CHAT",
-    "XAI_DOCS",
-];
 
 impl EnvReader<'_> {
     fn database(&mut self, data_dir: &Path) -> Database {
@@ -100,31 +58,21 @@ impl EnvReader<'_> {
             .unwrap_or(Zone::UTC);
         config.init_users = self.secret("INIT_USERS");
         config.init_keys = self.secret("INIT_KEYS");
-        config.partial_key_chars = self.number("PARTIAL_KEY_CHARS", 0, 20);
-        config.publish_wait_ms = self.number("PUBLISH_WAIT_MS", 0, 60_000);
-        config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS", 0, 36_500));
-        config.lease_ms = self.number("LEASE_MS", 10_000, 86_400_000);
+        config.partial_key_chars = self.number("PARTIAL_KEY_CHARS");
+        config.publish_wait_ms = self.number("PUBLISH_WAIT_MS");
+        config.usage_retention_days = NonZero::new(self.number("USAGE_RETENTION_DAYS"));
+        config.lease_ms = self.number("LEASE_MS");
         config
     }
 
     /// Defaults of the settings, under any of their names.
     fn settings(&mut self) -> BTreeMap<&'static str, String> {
-        let older = [
-            ("USER_API_BALANCE", "USER_API_MIN_BALANCE"),
-            ("USER_API_BALANCE", "SUB_MIN_BALANCE"),
-            ("XAI_BASE", "OPENAI_API_BASE"),
-            ("XAI_MAIL", "XAI_INFO"),
-            ("XAI_SVC", "XAI_SERVICE"),
-        ];
         let mut settings = BTreeMap::new();
-        for name in SETTINGS {
-            if let Some(value) = self.text(name) {
-                settings.insert(name, value);
-            }
-        }
-        for (name, old) in older {
-            if let Some(value) = self.text(old) {
-                settings.entry(name).or_insert(value);
+        for setting in setting::ALL {
+            for name in std::iter::once(&setting.name).chain(setting.older_names) {
+                if let Some(value) = self.text(name) {
+                    settings.entry(setting.name).or_insert(value);
+                }
             }
         }
         settings
@@ -196,25 +144,25 @@ impl EnvReader<'_> {
 
     pub(super) fn limits(&mut self) -> Limits {
         Limits {
-            body_bytes_max: self.number("BODY_BYTES_MAX", 1024, 4 * 1024 * 1024 * 1024),
+            body_bytes_max: self.number("BODY_BYTES_MAX"),
             body_idle: self.millis("BODY_TIMEOUT_MS"),
             connect: self.millis("CONNECT_TIMEOUT_MS"),
             provider_reach: self.provider_reach(),
             first_byte: self.millis("FIRST_BYTE_TIMEOUT_MS"),
             idle: self.millis("IDLE_TIMEOUT_MS"),
             keepalive: self.millis_or_off("STREAM_KEEPALIVE_MS"),
-            abandoned_bytes_max: self.number("ABANDONED_BYTES_MAX", 0, 1 << 30),
+            abandoned_bytes_max: self.number("ABANDONED_BYTES_MAX"),
             abandoned: self.millis_or_off("ABANDONED_MS").unwrap_or_default(),
-            drain_bytes_max: self.number("DRAIN_BYTES_MAX", 0, 1 << 30),
+            drain_bytes_max: self.number("DRAIN_BYTES_MAX"),
             drain: self.millis_or_off("DRAIN_MS").unwrap_or_default(),
             retry_deadline: self.millis("RETRY_DEADLINE_MS"),
-            tries_max: self.number("TRIES_MAX", 1, 100),
-            input_tokens_default: self.number("INPUT_TOKENS_DEFAULT", 1, 1 << 30),
-            tool_uses_default: self.number("TOOL_USES_DEFAULT", 1, 1_000),
+            tries_max: self.number("TRIES_MAX"),
+            input_tokens_default: self.number("INPUT_TOKENS_DEFAULT"),
+            tool_uses_default: self.number("TOOL_USES_DEFAULT"),
             credit_wait: self.millis("CREDIT_WAIT_MS"),
-            idle_connections_max: self.number("IDLE_CONNECTIONS_MAX", 0, 65_536),
-            open_calls_max: self.number("OPEN_CALLS_MAX", 1, 1_000_000),
-            buffer_bytes_max: self.number("BUFFER_BYTES_MAX", 1 << 20, 1 << 40),
+            idle_connections_max: self.number("IDLE_CONNECTIONS_MAX"),
+            open_calls_max: self.number("OPEN_CALLS_MAX"),
+            buffer_bytes_max: self.number("BUFFER_BYTES_MAX"),
             trusted_proxies: self
                 .parsed("TRUSTED_PROXIES", IpList::parse)
                 .unwrap_or_else(|| AllowList::Only(Vec::new())),

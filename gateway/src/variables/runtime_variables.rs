@@ -1,32 +1,39 @@
 //! Variables of runtime behaviour, on control and data planes: limits, times, and telemetry.
 
-use super::{BOTH, CONTROL, DATA, Variable, var};
+use super::{BOTH, CONTROL, DATA, Variable, number, or_zero, range, var};
+
+/// Longer than any call, short enough for every timer.
+const DAY_MS: u64 = 86_400_000;
 
 /// Read at the start; a change needs a restart.
 pub(super) const RUNNING: &[Variable] = &[
-    var(
+    number(
         "PARTIAL_KEY_CHARS",
         "20",
+        range(0, 20),
         CONTROL,
-        "characters of a client key that are shown again, 0 to 20",
+        "characters of a client key that are shown again, {range}",
     ),
-    var(
+    number(
         "PUBLISH_WAIT_MS",
         "500",
+        range(0, 60_000),
         CONTROL,
-        "how long a change waits for data planes to use it, milliseconds, 0 to 60000",
+        "how long a change waits for data planes to apply it, {range} milliseconds",
     ),
-    var(
+    number(
         "USAGE_RETENTION_DAYS",
         "365",
+        or_zero("for ever", 36_500),
         CONTROL,
-        "days for which single usage records are kept, 0 (for good) to 36500; totals and ledger stay",
+        "days for which single usage records are kept, {range}; totals and ledger stay",
     ),
-    var(
+    number(
         "LEASE_MS",
         "3600000",
+        range(10_000, DAY_MS),
         CONTROL,
-        "how long credit stays on lease to a data plane that is not heard of, milliseconds, 10000 to 86400000; as long a data plane serves without control",
+        "how long credit stays on lease to a data plane without contact, {range} milliseconds; as long a data plane serves without control",
     ),
     var(
         "TZ",
@@ -34,35 +41,40 @@ pub(super) const RUNNING: &[Variable] = &[
         CONTROL,
         "IANA time zone of day and month borders and of shown times",
     ),
-    var(
+    number(
         "BODY_BYTES_MAX",
         "67108864",
+        range(1024, 4 << 30),
         DATA,
-        "longest request body, bytes; longer ones are refused with 413",
+        "longest request body, {range} bytes; longer ones are refused with 413",
     ),
-    var(
+    number(
         "BODY_TIMEOUT_MS",
         "30000",
+        range(1, DAY_MS),
         DATA,
-        "silence inside a request body before it is refused with 408, milliseconds; a tenth of what the whole body may take below 1 KiB/s",
+        "idle timeout of a request body, {range} milliseconds; then it is refused with 408. A body slower than 1 KiB/s may take ten times as long in all",
     ),
-    var(
+    number(
         "HEADER_BYTES_MAX",
         "65536",
+        range(8192, 16 << 20),
         BOTH,
-        "longest request head, bytes, at least 8192; longer ones are refused with 431",
+        "longest request head, {range} bytes; longer ones are refused with 431",
     ),
-    var(
+    number(
         "HEADER_TIMEOUT_MS",
         "30000",
+        range(1, DAY_MS),
         BOTH,
-        "until a request head is complete, milliseconds; then the connection is closed",
+        "timeout of a request head, {range} milliseconds; then the connection is closed",
     ),
-    var(
+    number(
         "CONNECT_TIMEOUT_MS",
         "5000",
+        range(1, DAY_MS),
         DATA,
-        "until a connection to a provider stands, milliseconds",
+        "timeout of connecting to a provider, {range} milliseconds",
     ),
     var(
         "PROVIDER_PRIVATE",
@@ -70,185 +82,207 @@ pub(super) const RUNNING: &[Variable] = &[
         BOTH,
         "`allow` or `refuse` providers at private addresses and on this host; link-local addresses and metadata services of clouds are always refused ([relaying](docs/relaying.md#where-keys-may-be-sent))",
     ),
-    var(
+    number(
         "FIRST_BYTE_TIMEOUT_MS",
         "600000",
+        range(1, DAY_MS),
         DATA,
-        "until the first byte of an answer, milliseconds; a stream that has said no more than that it began is then passed on",
+        "timeout of the first byte of an answer, {range} milliseconds; a stream that has sent only its start event by then is relayed",
     ),
-    var(
+    number(
         "IDLE_TIMEOUT_MS",
         "300000",
+        range(1, DAY_MS),
         DATA,
-        "silence between chunks of an answer, milliseconds; pings and comments of a stream are silence",
+        "idle timeout between chunks of an answer, {range} milliseconds; pings and comments of a stream do not count",
     ),
-    var(
+    number(
         "SEND_TIMEOUT_MS",
         "300000",
+        range(1, DAY_MS),
         BOTH,
-        "a client that takes nothing of its answer for so long has left: its connection is closed, milliseconds",
+        "idle timeout of a client that reads nothing of its answer, {range} milliseconds; then its connection is closed",
     ),
-    var(
+    number(
         "STREAM_KEEPALIVE_MS",
         "0",
+        or_zero("never", DAY_MS),
         DATA,
-        "a stream in which nothing came for so long gets a comment, milliseconds; 0: never",
+        "idle time after which a stream gets a comment, {range} milliseconds",
     ),
-    var(
+    number(
         "DRAIN_BYTES_MAX",
         "65536",
+        or_zero("nothing", 1 << 30),
         DATA,
-        "of an answer that is near its end, read on after its client left for its exact usage whatever `ABANDONED` says, bytes; 0: nothing",
+        "if a client disconnects near the end of its answer, how much of the rest is read for the exact usage, whatever `ABANDONED` says, {range} bytes",
     ),
-    var(
+    number(
         "DRAIN_MS",
         "2000",
+        or_zero("not at all", DAY_MS),
         DATA,
-        "how long that may take, milliseconds; 0: not at all",
+        "how long that may take, {range} milliseconds",
     ),
-    var(
+    number(
         "ABANDONED_BYTES_MAX",
         "16777216",
+        or_zero("none", 1 << 30),
         DATA,
-        "with `ABANDONED=read-on`, bytes of an answer that are read after its client left, 0 (none) to 1 GiB",
+        "with `ABANDONED=read-on`, how much of an answer is read after its client disconnected, {range} bytes",
     ),
-    var(
+    number(
         "ABANDONED_MS",
         "600000",
+        or_zero("not at all", DAY_MS),
         DATA,
-        "how long that may take, milliseconds; 0: not at all",
+        "how long that may take, {range} milliseconds",
     ),
-    var(
+    number(
         "RETRY_DEADLINE_MS",
         "60000",
+        range(1, DAY_MS),
         DATA,
-        "no further attempt is started after this, milliseconds",
+        "time after which a call starts no further attempt, {range} milliseconds",
     ),
-    var(
+    number(
         "TRIES_MAX",
         "8",
+        range(1, 100),
         DATA,
-        "attempts that one call may make in all, 1 to 100; each key is asked once",
+        "attempts of one call in all, {range}; each key is tried once",
     ),
-    var(
+    number(
         "INPUT_TOKENS_DEFAULT",
         "1048576",
+        range(1, 1 << 30),
         DATA,
-        "tokens set aside for what a call reads beside its own text, where the price table has no `MaxInput` of its model ([usage](docs/usage.md#what-is-set-aside))",
+        "tokens reserved for what a call reads besides its own text, {range}, if the price table has no `MaxInput` for its model ([usage](docs/usage.md#what-is-set-aside))",
     ),
-    var(
+    number(
         "TOOL_USES_DEFAULT",
         "10",
+        range(1, 1_000),
         DATA,
-        "uses set aside for each tool that the provider runs, where a call says neither `max_tool_calls` nor `max_uses`",
+        "uses reserved for each tool that the provider runs, {range}, if a call sets neither `max_tool_calls` nor `max_uses`",
     ),
-    var(
+    number(
         "CREDIT_WAIT_MS",
         "10000",
+        range(1, DAY_MS),
         DATA,
-        "how long a call waits for credit that other calls of its account hold, milliseconds",
+        "how long a call waits for credit that other calls of its account hold, {range} milliseconds",
     ),
-    var(
+    number(
         "IDLE_CONNECTIONS_MAX",
         "512",
+        range(0, 65_536),
         DATA,
-        "idle connections kept for each provider",
+        "idle connections kept for each provider, {range}",
     ),
-    var(
+    number(
         "OPEN_CALLS_MAX",
         "10000",
+        range(1, 1_000_000),
         DATA,
-        "calls open at once; more are refused with 503",
+        "calls open at once, {range}; more are refused with 503",
     ),
-    var(
+    number(
         "BUFFER_BYTES_MAX",
         "1073741824",
+        range(1 << 20, 1 << 40),
         DATA,
-        "bytes that request bodies and unfinished events above 64 KiB may hold together, at least 1048576; further bodies are refused with 503, further events go on in pieces",
+        "what request bodies and incomplete events above 64 KiB may hold together, {range} bytes; further bodies are refused with 503, further events are relayed in pieces",
     ),
-    var(
+    number(
         "CONNECTIONS_MAX",
         "16384",
+        range(1, 1_000_000),
         BOTH,
-        "client connections open at once; more wait to be accepted. With fewer files than these take (`ulimit -n`) it is lowered",
+        "client connections open at once, {range}; more wait to be accepted. It is lowered if the limit of open files (`ulimit -n`) is too low for it",
     ),
-    var(
+    number(
         "CONNECTIONS_PER_ADDRESS_MAX",
         "4096",
+        range(1, 1_000_000),
         BOTH,
-        "of them from one address, a /64 of IPv6 being one, and never the last quarter; more are refused with 429. This machine and `TRUSTED_PROXIES` are not counted",
+        "client connections from one address (for IPv6 a /64), {range}, and at most three quarters of `CONNECTIONS_MAX`; more are refused with 429. This host and `TRUSTED_PROXIES` are exempt",
     ),
-    var(
+    number(
         "GRPC_CONNECTIONS_MAX",
         "1024",
+        range(1, 1_000_000),
         CONTROL,
-        "gRPC connections open at once; more wait to be accepted",
+        "gRPC connections open at once, {range}; more wait to be accepted",
     ),
     var(
         "TRUSTED_PROXIES",
         "",
         BOTH,
-        "addresses and CIDR blocks whose `X-Forwarded-For` is believed",
+        "addresses and CIDR blocks whose `X-Forwarded-For` is trusted",
     ),
-    var(
+    number(
         "DRAIN_DELAY_MS",
         "1000",
+        or_zero("not at all", DAY_MS),
         DATA,
-        "how long calls are still taken after SIGTERM while `/readyz` already says no, so that load balancers look elsewhere first, milliseconds; 0: not at all",
+        "how long calls are still accepted after SIGTERM while `/readyz` already fails, so that load balancers notice, {range} milliseconds",
     ),
-    var(
+    number(
         "DRAIN_TIMEOUT_MS",
         "30000",
+        range(1, DAY_MS),
         BOTH,
-        "how long open calls may go on after that, milliseconds; then streams end with an error event and calls without an answer with 503",
+        "how long open calls may continue after that, {range} milliseconds; then streams end with an error event and calls without an answer with 503",
     ),
-    var(
+    number(
         "WORKER_THREADS",
         "",
+        range(1, 1024),
         BOTH,
-        "threads that serve calls, 1 to 1024; default: one for each core",
+        "threads that serve calls, {range}; default: one for each core",
     ),
     var(
         "TAG_MEMBERS",
         "user,safety_identifier,metadata.user_id",
         DATA,
-        "where bodies say what their calls are counted under beside the header `x-proxyxai-tag`: a list of `user`, `safety_identifier` and `metadata.KEY`, the first that is there counts; `-` for nowhere",
+        "members of a request body that give the tag of a call if it has no header `x-proxyxai-tag`: a list of `user`, `safety_identifier` and `metadata.KEY`, the first that is present counts; `-` for none",
     ),
     var(
         "RESPONSE_HEADERS",
         "",
         DATA,
-        "headers of its own in answers: a list of `key`, `level`, `tries`, `overhead-us` (each after `x-proxyxai-`)",
+        "headers that the gateway adds to answers: a list of `key`, `level`, `tries`, `overhead-us` (each after `x-proxyxai-`)",
     ),
     var(
         "ACCESS_LOG",
         "",
         DATA,
-        "a line of JSON for each call to `stdout` or to this file; default: none",
+        "writes a line of JSON for each call to `stdout` or to this file; default: none",
     ),
     var(
         "ACCESS_LOG_SAMPLE",
         "1",
         DATA,
-        "which part of the calls is logged, 0 to 1",
+        "fraction of the calls that is logged, 0 to 1",
     ),
     var(
         "ACCESS_LOG_ERRORS",
         "all",
         DATA,
-        "calls that failed are logged `all`, or `sampled` like the others",
+        "failed calls are logged `all`, or `sampled` like the others",
     ),
     var(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
         DATA,
-        "a collector's OTLP address for gRPC, `http://host:4317`, to which traces go; default: none are made",
+        "OTLP address of a collector for gRPC, `http://host:4317`, to which traces are sent; default: no traces",
     ),
     var(
         "OTEL_SERVICE_NAME",
         "proxyxai",
         DATA,
-        "the gateway's name in traces; `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_…` are understood too",
+        "name of the gateway in traces; `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_BSP_…` have their usual effect too",
     ),
     var(
         "RUST_LOG",

@@ -3,7 +3,7 @@
 use proxyxai_contract::{
     id::AccountId,
     plan,
-    routing::{LevelMapper, RoutingRules, SwitchOver},
+    routing::RoutingRules,
     snapshot::{AccessLists, AccountConfig},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     domain::{account::Dna, bounds::InheritedBounds, setting},
     model::{Caller, EffectiveRestrictions},
     ops,
-    publish::as_known,
+    publish::{EffectiveSettings, as_known},
     store::{self, AccountRecord, Db, Tx},
 };
 
@@ -28,9 +28,10 @@ pub(super) async fn below(
     let chain = chain(control, tx, parent).await?;
     let chain: Vec<_> = chain.iter().collect();
     let below_root = || chain.iter().filter(|account| account.parent.is_some());
+    let settings = EffectiveSettings::read(tx, control.config()).await?;
     let system = RoutingRules {
-        level_mapper: LevelMapper::parse(&value(control, tx, setting::LEVEL_MAPPER).await?)?,
-        switch_over: SwitchOver::parse(&value(control, tx, setting::SWITCH_OVER).await?)?,
+        level_mapper: settings.get(&setting::LEVEL_MAPPER)?,
+        switch_over: settings.get(&setting::SWITCH_OVER)?,
         ..RoutingRules::default()
     };
     let (account, ancestors) = chain.split_first().ok_or(Error::Unauthenticated)?;
@@ -83,8 +84,4 @@ pub(crate) async fn binding(
         calls_max: chain.iter().filter_map(|account| account.calls_max).min(),
         suspended: chain.iter().any(|account| !account.enabled),
     })
-}
-
-async fn value(control: &Control, tx: &Tx, name: &str) -> Result<String, Error> {
-    ops::settings::value(control, tx, name).await
 }

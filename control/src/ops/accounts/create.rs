@@ -209,7 +209,7 @@ async fn first_card(
     new: &NewAccount,
     now: Millis,
 ) -> Result<Card, Error> {
-    let minimum = ops::settings::dollars(control, tx, setting::USER_MIN_BALANCE).await?;
+    let minimum = ops::settings::value(control, tx, &setting::USER_MIN_BALANCE).await?;
     if new.credit < minimum || new.credit <= Money::ZERO {
         return Err(Invalid::new("CreditGranted", format!("must be at least {minimum}")).into());
     }

@@ -208,7 +208,7 @@ async fn commission(
     let Some(parent) = target.parent.filter(|parent| *parent != caller.account) else {
         return Ok(None);
     };
-    let share = ops::settings::percent(control, tx, setting::COMMISSION_PERCENT).await?;
+    let share = ops::settings::value(control, tx, &setting::COMMISSION_PERCENT).await?;
     // A share of zero is not a valid multiplier.
     Ok(Multiplier::from_micros(share)
         .ok()

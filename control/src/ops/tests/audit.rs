@@ -6,7 +6,9 @@ use proxyxai_contract::{secret::Secret, snapshot::KeyConfig};
 use serde_json::{Value, json};
 
 use crate::{
-    Control, Error, jobs,
+    Control, Error,
+    domain::setting,
+    jobs,
     model::{
         Account, AccountChange, AuditFilter, AuditRecord, Caller, DateRange, Listing, NewAccount,
         NewsDraft, Page, RerateRequest, UpstreamKeyChange,
@@ -219,7 +221,9 @@ async fn no_record_and_no_mail_holds_a_secret() {
         ops::settings::update(control, &ROOT, set, vec![])
             .await
             .unwrap();
-        let kept = ops::settings::secret(control, "EMAIL_PASS").await.unwrap();
+        let kept = ops::settings::secret(control, &setting::EMAIL_PASS)
+            .await
+            .unwrap();
         assert_eq!(kept.unwrap().expose(), password);
 
         let key = world.key(upstream).await.unwrap();

@@ -43,7 +43,10 @@ async fn listed(world: &World, caller: &Caller, filter: RefusalFilter) -> Vec<i6
 }
 
 async fn keep(world: &World, days: &str) {
-    let set = [(setting::REFUSAL_RETENTION_DAYS.to_owned(), days.to_owned())];
+    let set = [(
+        setting::REFUSAL_RETENTION_DAYS.name.to_owned(),
+        days.to_owned(),
+    )];
     ops::settings::update(&world.control, &ROOT, set.into(), Vec::new())
         .await
         .unwrap();

@@ -10,7 +10,7 @@ async fn settings_are_shown_stored_and_dropped_under_their_own_names() {
     let rig = RestHarness::start().await;
     let shown = rig.get("/x-config").await.body;
     // Every setting is present, as text.
-    let mut names: Vec<_> = setting::ALL.iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<_> = setting::ALL.iter().map(|setting| setting.name).collect();
     names.sort_unstable();
     let configs = shown["configs"].as_object().unwrap();
     assert!(configs.values().all(serde_json::Value::is_string));
@@ -68,7 +68,7 @@ async fn a_secret_is_sealed_where_it_is_kept_and_never_shown() {
         rig.get("/x-config").await.body["configs"]["EMAIL_PASS"],
         "***"
     );
-    let pass = ops::settings::secret(&rig.control, setting::EMAIL_PASS).await;
+    let pass = ops::settings::secret(&rig.control, &setting::EMAIL_PASS).await;
     let pass = pass.unwrap().unwrap();
     assert_eq!(pass.expose(), "correct horse battery");
     for file in std::fs::read_dir(rig.dir.path()).unwrap() {
