@@ -76,7 +76,7 @@ struct PublisherState {
     /// When the next price version comes into force.
     prices_next: Option<Millis>,
     /// The balances that were last sent to all.
-    told: HashMap<AccountId, PostedBalance>,
+    sent: HashMap<AccountId, PostedBalance>,
     /// The newest known posting.
     posting: Option<i64>,
 }
@@ -151,7 +151,7 @@ impl Publisher {
             let none = PriceTable::default();
             let table = state.catalogue.prices().unwrap_or(&none);
             state.rules.apply(rules, fields, table);
-            state.told.extend(
+            state.sent.extend(
                 standings
                     .iter()
                     .map(|standing| (standing.account, *standing)),
@@ -303,8 +303,8 @@ impl Publisher {
     ) {
         let state = &mut *self.state();
         if state.subscribers.are_only(node) {
-            let told = standings.iter().map(|told| (told.account, *told));
-            state.told.extend(told);
+            let sent = standings.iter().map(|balance| (balance.account, *balance));
+            state.sent.extend(sent);
         } else {
             state.subscribers.mark(accounts);
         }
@@ -323,15 +323,15 @@ impl Publisher {
             return Ok(());
         }
         let ids: Vec<_> = marked.iter().copied().collect();
-        let told = self
+        let flushed = self
             .read_and_tell(store, (!new_month).then_some(&ids), now)
             .await;
-        if told.is_err() {
+        if flushed.is_err() {
             let mut state = self.state();
             state.subscribers.mark(marked);
             state.month = last_month;
         }
-        told
+        flushed
     }
 
     /// Balances of accounts as of now.
@@ -421,7 +421,7 @@ impl Publisher {
             // An account that data planes do not know yet comes with its own update.
             standings.retain(|standing| state.catalogue.has_account(standing.account));
             standings.retain(|standing| {
-                state.told.insert(standing.account, *standing) != Some(*standing)
+                state.sent.insert(standing.account, *standing) != Some(*standing)
             });
             state.subscribers.tell_standings(&standings);
         }

@@ -139,47 +139,51 @@ mod tests {
         text.parse().unwrap()
     }
 
-    async fn enter(doors: &ConnectionLimits, from: &str) -> Option<ConnectionPermit> {
-        let permit = doors.acquire().await.unwrap();
-        doors.admit(ip(from), permit)
+    async fn enter(connection_limits: &ConnectionLimits, from: &str) -> Option<ConnectionPermit> {
+        let permit = connection_limits.acquire().await.unwrap();
+        connection_limits.admit(ip(from), permit)
     }
 
     #[tokio::test]
     async fn an_address_has_no_more_connections_than_it_may_and_others_have_theirs() {
-        let doors = ConnectionLimits::new(100, 3, IpList::parse("10.0.0.0/8").unwrap());
+        let connection_limits = ConnectionLimits::new(100, 3, IpList::parse("10.0.0.0/8").unwrap());
         let mut places = Vec::new();
         for _ in 0..3 {
-            places.push(enter(&doors, "192.0.2.1").await.unwrap());
+            places.push(enter(&connection_limits, "192.0.2.1").await.unwrap());
         }
-        assert!(enter(&doors, "192.0.2.1").await.is_none());
-        assert!(enter(&doors, "::ffff:192.0.2.1").await.is_none());
-        assert!(enter(&doors, "192.0.2.2").await.is_some());
+        assert!(enter(&connection_limits, "192.0.2.1").await.is_none());
+        assert!(
+            enter(&connection_limits, "::ffff:192.0.2.1")
+                .await
+                .is_none()
+        );
+        assert!(enter(&connection_limits, "192.0.2.2").await.is_some());
         places.pop();
-        assert!(enter(&doors, "192.0.2.1").await.is_some());
+        assert!(enter(&connection_limits, "192.0.2.1").await.is_some());
         for lifted in ["127.0.0.1", "::1", "10.1.2.3"] {
             for _ in 0..10 {
-                places.push(enter(&doors, lifted).await.unwrap());
+                places.push(enter(&connection_limits, lifted).await.unwrap());
             }
         }
         drop(places);
-        assert!(doors.counts().is_empty());
-        assert_eq!(doors.0.slots.available_permits(), 100);
+        assert!(connection_limits.counts().is_empty());
+        assert_eq!(connection_limits.0.slots.available_permits(), 100);
     }
 
     #[tokio::test]
     async fn a_network_of_ipv6_is_one_address() {
-        let doors = ConnectionLimits::new(100, 2, IpList::parse("10.0.0.1").unwrap());
-        let _one = enter(&doors, "2001:db8::1").await.unwrap();
-        let _other = enter(&doors, "2001:db8::ffff:2").await.unwrap();
-        assert!(enter(&doors, "2001:db8::3").await.is_none());
-        assert!(enter(&doors, "2001:db8:0:1::1").await.is_some());
+        let connection_limits = ConnectionLimits::new(100, 2, IpList::parse("10.0.0.1").unwrap());
+        let _one = enter(&connection_limits, "2001:db8::1").await.unwrap();
+        let _other = enter(&connection_limits, "2001:db8::ffff:2").await.unwrap();
+        assert!(enter(&connection_limits, "2001:db8::3").await.is_none());
+        assert!(enter(&connection_limits, "2001:db8:0:1::1").await.is_some());
     }
 
     #[tokio::test]
     async fn one_address_never_has_the_last_quarter() {
-        let doors = ConnectionLimits::new(8, 1000, IpList::parse("10.0.0.1").unwrap());
+        let connection_limits = ConnectionLimits::new(8, 1000, IpList::parse("10.0.0.1").unwrap());
         let mut places = Vec::new();
-        while let Some(place) = enter(&doors, "192.0.2.1").await {
+        while let Some(place) = enter(&connection_limits, "192.0.2.1").await {
             places.push(place);
         }
         assert_eq!(places.len(), 6);

@@ -47,14 +47,14 @@ pub(crate) fn server() -> Server {
 /// Accepted connections within the limits, and the future that accepts them.
 pub(crate) fn incoming(
     listener: TcpListener,
-    doors: ConnectionLimits,
+    connection_limits: ConnectionLimits,
 ) -> (
     ReceiverStream<io::Result<IdleTimeoutStream>>,
     impl Future<Output = ()>,
 ) {
     let (sender, accepted) = mpsc::channel(ACCEPTED_MAX);
     let accepting = async move {
-        while let Some(permit) = doors.acquire().await {
+        while let Some(permit) = connection_limits.acquire().await {
             let (socket, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -63,7 +63,7 @@ pub(crate) fn incoming(
                     continue;
                 }
             };
-            let Some(place) = doors.admit(peer.ip(), permit) else {
+            let Some(place) = connection_limits.admit(peer.ip(), permit) else {
                 continue;
             };
             if let Err(error) = socket.set_nodelay(true) {

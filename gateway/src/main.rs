@@ -1,4 +1,4 @@
-//! ProxyXAI: reads the configuration, starts the requested role, serves until told to stop, drains, and returns an exit
+//! ProxyXAI: reads the configuration, starts the requested role, serves until it is stopped, drains, and returns an exit
 //! code. Everything else is in the packages below.
 
 mod allocator;

@@ -49,7 +49,7 @@ pub(crate) enum PricesCommand {
             conflicts_with = "file"
         )]
         version: String,
-        /// Writes the whole table as a file that `load` takes, without what `PRICING` lays over it.
+        /// Writes the whole table as a file that `load` takes, without the overrides of `PRICING`.
         #[arg(long, conflicts_with_all = ["file", "model"])]
         json: bool,
     },
@@ -69,29 +69,29 @@ pub(crate) enum PricesCommand {
         #[arg(long, conflicts_with = "against")]
         valid_from: Option<String>,
     },
-    /// Makes a table count in place of the one before it, from now or from a moment on.
+    /// Loads a table that replaces the one in force, from now on or from another moment.
     Load {
         /// The table.
         file: PathBuf,
-        /// RFC 3339; may lie in the past, for usage that is to be priced anew. Default: now.
+        /// When it comes into force, RFC 3339; may be in the past, to price usage anew. Default: now.
         #[arg(long)]
         valid_from: Option<String>,
-        /// Why, for those who look at the versions later.
+        /// A note that lists of versions show.
         #[arg(long, default_value = "", hide_default_value = true)]
         note: String,
-        /// Takes prices of more than 100 times the old ones or above a million dollars, and a table that leaves out
-        /// more than 20 models.
+        /// Accepts prices of more than 100 times the old ones or above a million dollars, and a table that lacks more
+        /// than 20 models.
         #[arg(long)]
         force: bool,
     },
-    /// Lays a public list over the prices in force: shows what that would change, and does it when told to.
+    /// Merges a public list into the prices in force: shows what would change, and applies it with `--apply`.
     Sync(sync::SyncArguments),
-    /// Makes a table of a public list, `LiteLLM`'s or models.dev's. Nothing needs to run.
+    /// Converts a public list, `LiteLLM`'s or models.dev's, to a table. Nothing needs to run.
     #[command(alias = "import-litellm")]
     Import {
         /// The list.
         file: PathBuf,
-        /// Where the table goes. Default: standard output.
+        /// File to write the table to. Default: standard output.
         #[arg(long)]
         out: Option<PathBuf>,
     },

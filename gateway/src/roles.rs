@@ -225,8 +225,8 @@ async fn bind_grpc(config: &Config) -> anyhow::Result<(TcpListener, ConnectionLi
     let server = &config.server;
     let proxies = config.limits.trusted_proxies.clone();
     let most = server.address_connections_max;
-    let doors = ConnectionLimits::new(config.grpc_connections_max, most, proxies);
-    Ok((listener, doors))
+    let connection_limits = ConnectionLimits::new(config.grpc_connections_max, most, proxies);
+    Ok((listener, connection_limits))
 }
 
 /// Lowers the connection limit to what fits into the process's limit of open files.
@@ -278,8 +278,14 @@ async fn start_metrics_server(
     let handler =
         move |_peer: SocketAddr, request| surface.clone().measure::<LingeringBody>(request);
     let most = METRICS_CONNECTIONS_MAX;
-    let doors = ConnectionLimits::new(most, most, config.limits.trusted_proxies.clone());
-    let serving = serve::serve((listener, doors), vec![handler], config.server, end.clone());
+    let connection_limits =
+        ConnectionLimits::new(most, most, config.limits.trusted_proxies.clone());
+    let serving = serve::serve(
+        (listener, connection_limits),
+        vec![handler],
+        config.server,
+        end.clone(),
+    );
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "metrics are not served");

@@ -132,13 +132,13 @@ struct ServingThread {
     load: Arc<()>,
 }
 
-/// Serves on as many threads as there are handlers until told to stop, then drains open responses until told to cut
+/// Serves on as many threads as there are handlers until it shall stop, then drains open responses until it shall cut
 /// them.
 ///
 /// # Errors
 /// Errors if a thread cannot be started.
 pub(crate) async fn serve(
-    (listener, doors): (TcpListener, ConnectionLimits),
+    (listener, connection_limits): (TcpListener, ConnectionLimits),
     handlers: Vec<impl RequestHandler>,
     limits: ServerLimits,
     end: Shutdown,
@@ -149,7 +149,7 @@ pub(crate) async fn serve(
         .collect::<Result<_, _>>()?;
     while let Some(Some((socket, peer, place))) = end
         .stop
-        .run_until_cancelled(accept(&listener, &doors))
+        .run_until_cancelled(accept(&listener, &connection_limits))
         .await
     {
         let Some(worker) = workers
@@ -324,13 +324,13 @@ async fn serve_connections(
 /// Serves a connection, and polls it once more when responses are to end, which polls its response as well. So an open
 /// call needs no wake-up of its own, and costs nothing extra.
 async fn poll_again_on_cut<C: Future>(connection: C, cut: CancellationToken) -> C::Output {
-    let (mut connection, mut told) = (pin!(connection), pin!(cut.cancelled()));
+    let (mut connection, mut cut) = (pin!(connection), pin!(cut.cancelled()));
     let mut waiting: Option<Waker> = None;
     poll_fn(|cx| {
         // Register the waker once, not for each chunk of a stream.
         let known = waiting.as_ref();
         if !known.is_some_and(|waker| waker.will_wake(cx.waker())) {
-            let _told = told.as_mut().poll(cx);
+            let _cut = cut.as_mut().poll(cx);
             waiting = Some(cx.waker().clone());
         }
         connection.as_mut().poll(cx)
@@ -402,15 +402,15 @@ fn refusal_response(status: StatusCode, code: &str, message: &str) -> Response<B
 /// The next connection, once the limits allow it. Returns `None` if the semaphore is closed, which never happens.
 async fn accept(
     listener: &TcpListener,
-    doors: &ConnectionLimits,
+    connection_limits: &ConnectionLimits,
 ) -> Option<(TcpStream, SocketAddr, ConnectionPermit)> {
     loop {
-        let permit = doors.acquire().await?;
+        let permit = connection_limits.acquire().await?;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let Some(place) = doors.admit(peer.ip(), permit) else {
+                let Some(place) = connection_limits.admit(peer.ip(), permit) else {
                     // Best effort; nothing waits for it.
-                    let _told = stream.try_write(TOO_MANY_CONNECTIONS.as_bytes());
+                    let _written = stream.try_write(TOO_MANY_CONNECTIONS.as_bytes());
                     continue;
                 };
                 // Otherwise every chunk of a stream may wait for an acknowledgement, about 40 ms.

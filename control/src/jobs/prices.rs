@@ -31,7 +31,7 @@ pub(crate) async fn run(control: Control, shutdown: &CancellationToken) {
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            done = Box::pin(step(&control)) => log("taking over a price list", done.map(drop)),
+            done = Box::pin(step(&control)) => log("importing a price list", done.map(drop)),
         }
     }
 }
@@ -53,12 +53,12 @@ pub(super) async fn step(control: &Control) -> Result<Option<SyncOutcome>, Error
     match &done {
         Ok(SyncOutcome::Nothing) => tracing::info!("the price list changes nothing"),
         Ok(SyncOutcome::Loaded { version, changes }) => {
-            tracing::info!(version, changes, "a price list was taken over");
+            tracing::info!(version, changes, "a price list was imported");
         }
-        Ok(SyncOutcome::Refused { told, objections }) => tracing::warn!(
+        Ok(SyncOutcome::Refused { first, objections }) => tracing::warn!(
             objections,
-            told = told.join("; "),
-            "a price list moves prices too far and was not taken over; see `proxyxai prices sync`"
+            first = first.join("; "),
+            "a price list moves prices too far and was not imported; see `proxyxai prices sync`"
         ),
         Err(_) => {}
     }

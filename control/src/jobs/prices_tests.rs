@@ -47,8 +47,8 @@ async fn configure(world: &World, url: &str, hours: &str) {
 
 async fn versions(world: &World) -> Vec<(String, String)> {
     let versions = ops::prices::versions(&world.control, &ROOT).await.unwrap();
-    let told = |version: crate::model::PriceVersion| (version.version, version.note);
-    versions.into_iter().map(told).collect()
+    let shown = |version: crate::model::PriceVersion| (version.version, version.note);
+    versions.into_iter().map(shown).collect()
 }
 
 #[tokio::test]
@@ -72,8 +72,8 @@ async fn a_list_is_taken_over_when_it_is_time_and_once() {
         let after = versions(world).await;
         assert_eq!(after.len(), before + 1);
         let note = format!("by schedule, 2 changes: {url}");
-        let told = after.iter().any(|(_, told)| told.ends_with(&note));
-        assert!(told, "{after:?}");
+        let is_noted = after.iter().any(|(_, shown)| shown.ends_with(&note));
+        assert!(is_noted, "{after:?}");
         assert_eq!(step(&world.control).await.unwrap(), None);
         world.clock.advance(6 * HOUR_MS);
         assert_eq!(
@@ -91,13 +91,13 @@ async fn a_list_that_moves_a_price_too_far_is_refused_and_told() {
         configure(world, &server(25.0).await, "1").await;
         let before = versions(world).await;
         let done = step(&world.control).await.unwrap();
-        let Some(SyncOutcome::Refused { told, objections }) = done else {
+        let Some(SyncOutcome::Refused { first, objections }) = done else {
             panic!("{done:?}");
         };
-        assert!(objections >= 1 && told.len() == objections, "{told:?}");
+        assert!(objections >= 1 && first.len() == objections, "{first:?}");
         assert!(
-            told[0].starts_with("gpt-4o InputText 2.5 -> 25"),
-            "{told:?}"
+            first[0].starts_with("gpt-4o InputText 2.5 -> 25"),
+            "{first:?}"
         );
         assert_eq!(versions(world).await, before);
     })

@@ -16,7 +16,7 @@ use crate::{
         cursor::{CallCursor, CallPosition, PostedWatermark},
     },
     model::{Call, CallFilter, CallPage, Caller, ModelFilter, PageCursor, PostedUsage},
-    ops::{self, reports::told},
+    ops::{self, reports::hide_from},
     store::{
         self, AccountRecord, Tx,
         calls::{CallScope, NewerCalls, OlderCalls},
@@ -168,7 +168,7 @@ async fn named(tx: &Tx, caller: &Caller, rows: Vec<PostedUsage>) -> Result<Vec<C
     let ids: BTreeSet<i64> = ids.map(ClientKeyId::get).collect();
     let client_keys = store::client_keys::names(tx, ids.into_iter().collect()).await?;
     let call = |mut usage: PostedUsage| {
-        told(caller, &mut usage);
+        hide_from(caller, &mut usage);
         let client_key = usage.record.client_key.map_or(0, ClientKeyId::get);
         let key = usage.record.key.map_or(0, KeyId::get);
         Call {

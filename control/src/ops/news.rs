@@ -19,7 +19,7 @@ use crate::{
     store::{self, AccountRecord, Db, news::NewsAudience},
 };
 
-const ROOT_ONLY: &str = "only root may post news for everybody, or delete them";
+const ROOT_ONLY: &str = "only root may post or delete news for all accounts";
 
 /// Posts news. No target means all accounts; a DNA means the account and all below it.
 pub(crate) async fn post(

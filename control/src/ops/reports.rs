@@ -121,13 +121,13 @@ pub(crate) async fn usage(
     let tx = control.store().begin_reading().await?;
     let mut listing = store::usage::list(&tx, account, calls.request_id, page.bounded()).await?;
     for usage in &mut listing.rows {
-        told(caller, usage);
+        hide_from(caller, usage);
     }
     Ok(listing)
 }
 
 /// Removes from a record what the caller may not see: what it cost the operator, and failed attempts.
-pub(super) fn told(caller: &Caller, usage: &mut PostedUsage) {
+pub(super) fn hide_from(caller: &Caller, usage: &mut PostedUsage) {
     if !caller.is_root() {
         usage.record.expense = None;
         usage.record.attempts.clear();

@@ -172,11 +172,11 @@ fn merge_once(table: &str, list: &Imported, scope: MergeScope<'_>) -> Result<Mer
         added: Vec::new(),
         changed: false,
     };
-    let mut told = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     for (group, name, entry) in entries(&list.table) {
         let provider = provider(entry);
         if providers.contains(provider) {
-            told.insert(provider.to_owned());
+            listed.insert(provider.to_owned());
             work.merge_entry(group, name, entry);
         }
     }
@@ -189,7 +189,7 @@ fn merge_once(table: &str, list: &Imported, scope: MergeScope<'_>) -> Result<Mer
     let mut gone = Vec::new();
     for (group, name, entry) in entries(&whole) {
         let key = (group == TUNED, name.to_owned());
-        if told.contains(provider(entry)) && !matched.contains(&key) {
+        if listed.contains(provider(entry)) && !matched.contains(&key) {
             gone.push((group.to_owned(), name.to_owned()));
         }
     }

@@ -24,12 +24,12 @@ pub(super) const QUERY: [QueryParam; 2] = [
     query(
         "start_date",
         ParamType::Day,
-        "The first day; the first of the month when missing",
+        "The first day; default: the first of the month",
     ),
     query(
         "end_date",
         ParamType::Day,
-        "The last day, included; today when missing",
+        "The last day, included; default: today",
     ),
 ];
 

@@ -43,7 +43,7 @@ pub(super) const QUERY: [QueryParam; 12] = [
     query(
         "after",
         ParamType::Text,
-        "What came since: `latest` of the answer before",
+        "Newer calls: `latest` of the previous answer",
     ),
 ];
 

@@ -71,16 +71,16 @@ body!(ClientKeyNeeds);
 pub(super) struct UpdateClientKey {
     /// 1 to 63 bytes; unique among the further keys of the account, whatever its case.
     name: Option<Text>,
-    /// False refuses it; true by default.
+    /// If false, it is refused. Default: true.
     status: Option<Flag>,
-    /// From when on it is refused, in RFC 3339; an empty text takes the end away. None by default.
+    /// When it expires, in RFC 3339; an empty text removes the expiry. Default: never.
     expires_at: Option<Text>,
-    /// The same in days from now, which may be fractions. Not to be sent with `ExpiresAt`.
+    /// The same in days from now, fractions allowed. Must not be sent with `ExpiresAt`.
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 3650)]
     days: Option<Micros>,
-    /// What its calls may cost in all, in units of the account; 0, the default, for as much as the account may.
+    /// Limit of the total cost of its calls, in units of the account; 0, the default, for no limit of its own.
     credit_limit: Option<DollarAmount>,
-    /// Requests a minute; 0, the default, for as many as the account may.
+    /// Requests per minute; 0, the default, for no limit of its own.
     #[serde(rename = "RPM")]
     rpm: Option<Count>,
     /// Models that it may call, as an edit of the list, in which `*` stands for any run of characters. All by default.

@@ -39,7 +39,7 @@ pub(super) const QUERY: [QueryParam; 3] = [
     query(
         "explain",
         ParamType::Text,
-        "A model: which keys a call for it would be tried on, in place of the settings",
+        "A model: returns the keys that a call for it would be tried on, instead of the settings",
     ),
     USER,
     U,
@@ -135,39 +135,39 @@ pub(super) async fn update(
     }))
 }
 
-/// Settings that then count for all accounts: what accounts have of their own in their place is taken away.
+/// Settings that then apply to all accounts: the accounts' own values are removed.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct UpdateConf {
-    /// Which model is called in the place of another.
+    /// Maps models to others.
     model_mapper: Option<Rules>,
-    /// Which level a model is called at: `pattern=level`.
+    /// Maps models to levels: `pattern=level`.
     level_mapper: Option<Rules>,
-    /// Which level a call goes on to when its own has no key left: `from=to,…`.
+    /// The level that a call switches to if its own has no usable key: `from=to,…`.
     switch_over: Option<Text>,
-    /// Which models are tried after one that cannot be had: `source=first|second`, at most 16 in a chain.
+    /// Models to fall back to if one is not available: `source=first|second`, at most 16 in a chain.
     model_failover: Option<Rules>,
-    /// How the keys of a level take turns: `round-robin`, `weighted`, `least-busy` or `fastest`; by level as in
+    /// How a key of a level is chosen: `round-robin`, `weighted`, `least-busy` or `fastest`; by level as in
     /// `fastest,2=weighted`.
     key_strategy: Option<Text>,
     /// What keeps a conversation on one key: `off`, `session` or `prefix`.
     affinity: Option<Text>,
-    /// `on` asks a second key when the first is slower than 19 in 20 answers; `off`.
+    /// `on` also sends a call to a second key when the first is slower than 95 % of answers; or `off`.
     hedge: Option<Text>,
     /// Limits by model, such as `{"gpt-4*": {"rpm": 5, "tpd": 100000}}`; an empty object for none.
     model_limits: Option<ObjectText>,
-    /// Paths that may be called, with commas between; `{id}` stands for any segment, `/*` at the end for all below.
+    /// Paths that may be called, comma separated; `{id}` stands for any segment, a trailing `/*` for everything below.
     resources: Option<Text>,
-    /// What an account is opened with at least, in dollars.
+    /// Least opening credit of an account, in dollars.
     user_min_balance: Option<DollarAmount>,
-    /// Managing accounts needs at least this balance, in dollars.
+    /// Balance that managing accounts needs, in dollars.
     user_api_balance: Option<DollarAmount>,
-    /// Understood for older scripts. Nothing acts on it, and the answer says so.
+    /// Accepted for older scripts and without effect, as the answer says.
     log_enable: Option<Flag>,
-    /// Understood for older scripts. Nothing acts on it, and the answer says so.
+    /// Accepted for older scripts and without effect, as the answer says.
     #[schema(value_type = Option<i64>)]
     stats_interval: Option<Whole<i64>>,
-    /// True loads the key pool anew.
+    /// If true, the key pool is reloaded.
     load_keys: Option<Flag>,
 }
 body!(UpdateConf);
@@ -291,7 +291,7 @@ pub(super) struct SystemConfUpdated {
     success: bool,
     /// What was stored, by the names of the body.
     updated: Map<String, Value>,
-    /// Names that are understood, and that nothing acts on.
+    /// Names that are accepted and without effect.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignored: Vec<&'static str>,
 }

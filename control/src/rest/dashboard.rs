@@ -127,11 +127,11 @@ pub(super) struct AccountStatus {
     balance: Dollars,
     dna: String,
     public_key: String,
-    /// Whether the console for accounts lets it in.
+    /// Whether it may use the console for accounts.
     manage: bool,
-    /// Whether the console for the whole system does.
+    /// Whether it may use the console for the whole system.
     admin: bool,
-    /// Whether it is a further client key of the account, which makes calls and reads of its account alone.
+    /// Whether it is a further client key, which can only make calls and read about its account.
     client_key: bool,
 }
 
@@ -179,7 +179,7 @@ pub(super) struct AccountInfo {
     #[schema(value_type = BTreeMap<String, BTreeMap<String, u64>>)]
     model_limits: Map<String, Value>,
     binding: RestrictionsRow,
-    /// The further client key that asks; null for the account's first.
+    /// The further client key of the request; null for the account's first.
     client_key: Option<client_keys::ClientKeyRow>,
 }
 
@@ -187,14 +187,14 @@ pub(super) struct AccountInfo {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Binding)]
 struct RestrictionsRow {
-    /// Lists of which each has to let a call in; none where everything is allowed.
+    /// Lists that must each allow a call; none if everything is allowed.
     allow_ips: Vec<String>,
     allow_models: Vec<String>,
     allow_levels: Vec<String>,
     resources: Vec<String>,
     /// 0 for none.
     hard_limit: Dollars,
-    /// 0 for as many as the setting says.
+    /// 0 for the setting's limit.
     calls_max: u32,
     suspended: bool,
 }

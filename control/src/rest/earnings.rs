@@ -26,7 +26,7 @@ pub(super) const QUERY: [QueryParam; 4] = [
     query(
         "by",
         ParamType::Words(&BY),
-        "What rows are of; keys when missing",
+        "What rows are grouped by; default: keys",
     ),
     query("key", ID, "The ID of an upstream key"),
     query("provider", ParamType::Text, "The host of a provider"),

@@ -82,7 +82,7 @@ const ERRORS: [(u16, &str, &str); 11] = [
     (
         401,
         "Unauthorized",
-        "The key is missing or not good, the account is suspended, or has too little to manage accounts.",
+        "The key is missing or invalid, the account is suspended, or its balance is too low to manage accounts.",
     ),
     (402, "PaymentRequired", "The payer has too little."),
     (403, "Forbidden", "It is root's alone, or not for oneself."),
@@ -95,22 +95,22 @@ const ERRORS: [(u16, &str, &str); 11] = [
     (
         409,
         "Conflict",
-        "A name, an address or a key is taken, or something is under way.",
+        "A name, an address or a key is already in use, or the same operation is under way.",
     ),
     (
         413,
         "ContentTooLarge",
-        "The body is larger than the path takes.",
+        "The body is larger than the path allows.",
     ),
     (
         429,
         "TooManyRequests",
-        "The account asks more often than `ADMIN_RPM` allows.",
+        "The account sends more requests than `ADMIN_RPM` allows.",
     ),
     (
         500,
         "InternalServerError",
-        "A fault of the gateway; its log tells more.",
+        "An internal error; the log has details.",
     ),
     (
         503,
@@ -162,11 +162,11 @@ struct ErrorBody<'a> {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct ErrorTold<'a> {
-    /// For people. Of a field, it begins with its name.
+    /// A message for people. If a field is at fault, it begins with its name.
     message: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    /// What programs look at.
+    /// For programs.
     code: &'static str,
     #[schema(required = true)]
     param: Option<&'a str>,

@@ -205,21 +205,21 @@ body!(KeyNeeds);
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct UpdateKey {
-    /// For people.
+    /// A display name.
     name: Option<Text>,
     /// The provider's credential, 20 characters at least. `***`, as it is shown, leaves it as it is.
     secret_key: Option<Text>,
     /// The provider's base address, with its version segment where it has one (`https://…/v1beta/openai`); a bare host
     /// gets `/v1`. `OpenAI` by default.
     provider: Option<Text>,
-    /// The pool that it stands in; 0 by default.
+    /// Its level; by default 0.
     level: Option<LevelNumber>,
-    /// False takes it out of use. True by default.
+    /// If false, it is not used. Default: true.
     status: Option<Flag>,
-    /// How it is used. It replaces the whole of it: what is left out is back at its default.
+    /// How it is used. Replaces the whole configuration: fields that are left out return to their defaults.
     #[schema(value_type = Option<KeySettings>)]
     config: Option<Inside<KeySettings>>,
-    /// The same as `Config`, which counts before it.
+    /// The same as `Config`, which takes precedence.
     #[serde(rename = "config")]
     #[schema(value_type = Option<KeySettings>)]
     newer_config: Option<Inside<KeySettings>>,
@@ -229,20 +229,20 @@ body!(UpdateKey, shown: ["ID", "CreatedAt", "UpdatedAt"]);
 /// How an upstream key is used.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct KeySettings {
-    /// `standard`, `anthropic` or `azure`: how the provider is asked, and which header has the key. `standard` by default.
+    /// `standard`, `anthropic` or `azure`: the provider's API and the header of the key. Default: `standard`.
     provider_type: Option<Text>,
-    /// Whether usage may be asked for at the end of streams. True by default.
+    /// Whether usage may be requested at the end of streams. Default: true.
     include_usage: Option<Flag>,
-    /// The models that it serves, and no others, with `*` for any run of characters; at most 1000. All when it is empty.
+    /// The only models that it serves, `*` matches anything; at most 1000. If empty, all.
     models: Option<Texts>,
     /// What this provider calls a model, by its name here, such as `{"gpt-4o": "my-deployment"}`. Prices and records go by
     /// the name here; what is named here is served, whatever `models` says.
     #[schema(value_type = Option<Pairs>)]
     model_names: Option<Inside<Pairs>>,
-    /// Its share where keys take turns by weight; 1 by default, which 0 stands for.
+    /// Its share with the strategy `weighted`; 1 by default, also for 0.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1000)]
     weight: Option<Whole<i64>>,
-    /// Calls at one time; 0, the default, for no cap.
+    /// Concurrent calls; 0, the default, for no limit.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000)]
     max_concurrency: Option<Whole<i64>>,
     /// Headers that each call with it carries, such as `openai-organization`.

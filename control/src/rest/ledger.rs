@@ -64,7 +64,7 @@ pub(super) struct LedgerRow {
     reason: String,
     reference: String,
     book: String,
-    /// None for the books that are nobody's.
+    /// None for books that belong to no account.
     #[serde(rename = "UserID")]
     #[schema(required = true)]
     account: Option<i64>,

@@ -26,7 +26,7 @@ pub(super) const QUERY: [QueryParam; 2] = [PAGE, size(ROWS_MAX)];
 pub(super) const DELETE_QUERY: [QueryParam; 1] = [query(
     "id",
     ID,
-    "The ID of one; all for everybody when missing",
+    "ID of one item; by default all news for all accounts",
 )];
 
 /// `POST /x-news`: for all accounts.
@@ -128,14 +128,14 @@ async fn post_for(
     }))
 }
 
-/// News for the board of whoever it is meant for.
+/// News for the board of its readers.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct PostNews {
     /// One line.
     title: Text,
     /// May have several lines.
     content: Text,
-    /// How many days it is shown; 7 by default when it is for everybody, else 32.
+    /// How many days it is shown; by default 7 if it is for all accounts, else 32.
     #[schema(value_type = Option<i64>, minimum = 1)]
     days: Option<Whole<i64>>,
 }
@@ -178,7 +178,7 @@ pub(super) struct NewsDeleted {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewsItem)]
 struct NewsRow {
-    /// Whose words they are.
+    /// The author.
     from: String,
     title: String,
     content: String,

@@ -56,10 +56,7 @@ fn accounts() -> Api {
                     .named("updateAccount", "Changes an account, and moves credit")
                     .fails(&[402, 404, 409]),
                 delete(users::delete)
-                    .named(
-                        "deleteAccount",
-                        "Deletes an account, and refunds what is left",
-                    )
+                    .named("deleteAccount", "Deletes an account and refunds its credit")
                     .fails(&[402, 404, 409]),
             ],
         )
@@ -83,7 +80,7 @@ fn accounts() -> Api {
         .at(
             "/x-info",
             [get(users::info)
-                .named("getAccountDetail", "All there is to know of one account")
+                .named("getAccountDetail", "All details of one account")
                 .query(&[USER, U])
                 .fails(&[404])],
         )
@@ -122,7 +119,7 @@ fn client_keys() -> Api {
                     .named("updateClientKey", "Changes a client key")
                     .fails(&[404, 409]),
                 delete(client_keys::delete)
-                    .named("deleteClientKey", "Ends a client key")
+                    .named("deleteClientKey", "Deletes a client key")
                     .fails(fails),
             ],
         )
@@ -149,7 +146,7 @@ fn client_keys() -> Api {
                     .named("updateOwnClientKey", "Changes a client key of the caller")
                     .fails(&[404, 409]),
                 delete(client_keys::delete_own)
-                    .named("deleteOwnClientKey", "Ends a client key of the caller")
+                    .named("deleteOwnClientKey", "Deletes a client key of the caller")
                     .fails(&[404]),
             ],
         )
@@ -168,11 +165,11 @@ fn letters() -> Api {
                         "What the caller and accounts below it have posted",
                     )
                     .query(&news::QUERY),
-                post(news::post).named("postNews", "News for everybody"),
+                post(news::post).named("postNews", "Posts news for all accounts"),
                 delete(news::delete)
                     .named(
                         "deleteNews",
-                        "Takes news for everybody away, or one piece of news",
+                        "Deletes all news for all accounts, or one item",
                     )
                     .query(&news::DELETE_QUERY)
                     .fails(&[404]),
@@ -188,7 +185,7 @@ fn letters() -> Api {
                     )
                     .fails(&[404]),
                 delete(news::delete_of)
-                    .named("deleteNewsOf", "Takes news of an account away")
+                    .named("deleteNewsOf", "Deletes news of an account")
                     .fails(&[404]),
             ],
         )
@@ -276,7 +273,7 @@ fn openai_billing() -> Api {
                 "/v1/dashboard/billing/subscription",
             ],
             [get(billing::subscription)
-                .named("getBillingSubscription", "What this month may come to")],
+                .named("getBillingSubscription", "The spending limit of this month")],
         )
         .at_each(
             &[
@@ -299,7 +296,7 @@ fn upstream_keys() -> Api {
         query(
             "search",
             ParamType::Text,
-            "Keys whose name begins like this",
+            "Keys whose name begins with this",
         ),
         query(
             "state",
@@ -333,17 +330,17 @@ fn upstream_keys() -> Api {
                     .query(&[PAGE, SIZE])
                     .fails(&[404]),
                 update(keys::update)
-                    .named("updateUpstreamKey", "Changes what is given of a key")
+                    .named("updateUpstreamKey", "Changes an upstream key")
                     .fails(&[404, 409]),
                 delete(keys::delete)
-                    .named("deleteUpstreamKey", "Takes a key out of the pool")
+                    .named("deleteUpstreamKey", "Deletes an upstream key")
                     .fails(&[404]),
             ],
         )
         .at(
             "/x-keys/{filter}/probe",
             [post(keys::probe)
-                .named("probeUpstreamKey", "Asks the provider with this key, now")
+                .named("probeUpstreamKey", "Tests an upstream key")
                 .fails(&[404])],
         )
 }
@@ -359,7 +356,7 @@ fn settings() -> Api {
                 update(config::update)
                     .named("updateSettings", "Stores settings"),
                 delete(config::delete)
-                    .named("deleteSettings", "Drops settings back to the environment's values"),
+                    .named("deleteSettings", "Resets settings to the environment's values"),
             ],
         )
         .at(
@@ -370,7 +367,7 @@ fn settings() -> Api {
                     .query(&conf::QUERY)
                     .fails(&[404]),
                 post(conf::update)
-                    .named("updateSystemConf", "Stores rules, and takes away what accounts have in their place"),
+                    .named("updateSystemConf", "Stores rules and removes the accounts' own"),
             ],
         )
 }
@@ -402,7 +399,7 @@ fn running() -> Api {
         )
         .at(
             "/x-gkey",
-            [get(secrets::fresh_key).named("makeKey", "A client key that belongs to nobody")],
+            [get(secrets::fresh_key).named("makeKey", "Generates an unused client key")],
         )
         .at(
             "/x-ekey/{text}",
@@ -410,6 +407,6 @@ fn running() -> Api {
         )
         .at(
             "/x-dkey/{text}",
-            [get(secrets::open).named("openText", "What was sealed")],
+            [get(secrets::open).named("openText", "Opens a sealed text")],
         )
 }

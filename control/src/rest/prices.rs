@@ -55,7 +55,7 @@ const UNPRICED: [QueryParam; 3] = [
     query(
         "days",
         ParamType::Whole(1, 31),
-        "So many days up to today; 7 when missing",
+        "Number of days up to today; default: 7",
     ),
     PAGE,
     SIZE,
@@ -70,7 +70,7 @@ pub(super) fn routes() -> Api {
                 get(show)
                     .named(
                         "getPrices",
-                        "A version of the price table; the one in force when none is named",
+                        "A version of the price table; by default the one in force",
                     )
                     .query(&SHOW)
                     .fails(&[404]),
@@ -216,7 +216,7 @@ fn raw(text: String) -> Result<Box<RawValue>, RestError> {
 pub(super) struct DiffPrices {
     /// The whole table.
     table: ObjectText,
-    /// The moment from which it would count; now by default.
+    /// The moment from which it would be in force; by default now.
     valid_from: Option<Moment>,
 }
 body!(DiffPrices);
@@ -227,14 +227,14 @@ body!(DiffPrices);
 pub(super) struct LoadPrices {
     /// The whole table.
     table: ObjectText,
-    /// The moment from which it counts; now by default.
+    /// The moment from which it is in force; by default now.
     valid_from: Option<Moment>,
-    /// Why, for whoever looks at the versions later.
+    /// A note that lists of versions show.
     note: Option<Text>,
     /// Whether prices may change by more than a hundredfold or be above a million dollars, and more than 20 models may
     /// lose theirs. False by default.
     force: Option<Flag>,
-    /// The name of a version: it is loaded only while that is the one that counts.
+    /// Name of a version: the table is loaded only while that version is in force.
     over_version: Option<Text>,
 }
 body!(LoadPrices);
@@ -243,11 +243,11 @@ body!(LoadPrices);
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub(super) struct ImportPrices {
-    /// `litellm` or `models.dev`; told by what is in the list when it is missing.
+    /// `litellm` or `models.dev`; by default recognized by the content of the list.
     format: Option<Text>,
     /// The list.
     table: ObjectText,
-    /// The providers whose models are looked at; by default those of the table.
+    /// The providers whose models are imported; by default those of the table.
     providers: Option<Texts>,
     /// Whether models are left out that the list does not have although it has others of their provider. False by default.
     prune: Option<Flag>,

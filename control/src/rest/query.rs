@@ -57,13 +57,13 @@ pub(super) fn names(queries: &[QueryParam]) -> Vec<&'static str> {
 pub(super) const USER: QueryParam = query(
     "user",
     ParamType::Text,
-    "An account: its ID, name, address or DNA path; the caller when missing",
+    "An account: its ID, name, address or DNA path; default: the caller",
 );
 pub(super) const U: QueryParam = query("u", ParamType::Text, "The same as `user`");
 pub(super) const PAGE: QueryParam = query(
     "page",
     ParamType::Whole(1, super::request::PAGE_NUMBER_MAX.cast_signed()),
-    "Which page; 1 when missing",
+    "Page number; default: 1",
 );
 /// The page size of listings that allow up to 1,000 rows.
 pub(super) const SIZE: QueryParam = size(1000);
@@ -89,12 +89,12 @@ const WHOLE: ParamType = ParamType::Whole(i32::MIN as i64, i32::MAX as i64);
 pub(super) const BELOW: QueryParam = query(
     "below",
     ParamType::Flag,
-    "Whether accounts below it count; they do when missing",
+    "Whether accounts below it are included; default: true",
 );
 pub(super) const BEFORE: QueryParam = query(
     "before",
     ParamType::Text,
-    "The page after this one: `next` of the answer before",
+    "Position of the next page: `next` of the previous answer",
 );
 pub(super) const REQUEST_ID: QueryParam = query("request_id", ParamType::Text, "The id of a call");
 pub(super) const STATUS: QueryParam =
@@ -111,7 +111,11 @@ pub(super) const DAYS: [QueryParam; 7] = [
     query("s", ParamType::Day, "The same as `start`"),
     END,
     query("e", ParamType::Day, "The same as `end`"),
-    query("days", ParamType::Whole(1, 366), "So many days up to today"),
+    query(
+        "days",
+        ParamType::Whole(1, 366),
+        "Number of days up to today",
+    ),
 ];
 pub(super) const START: QueryParam = query("start", ParamType::Day, "The first day");
 pub(super) const END: QueryParam = query("end", ParamType::Day, "The last day, included");

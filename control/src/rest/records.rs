@@ -68,7 +68,7 @@ pub(super) struct CallRecordRow {
     duration_ms: u64,
     first_byte_ms: u64,
     tag: String,
-    /// Empty where the client stayed.
+    /// Empty if the client stayed connected.
     #[schema(schema_with = abandoned)]
     abandoned: &'static str,
     tier: String,

@@ -47,11 +47,11 @@ pub(super) struct Rerate {
     start: Day,
     /// The last day, in `TZ`, at most 366 days on; today by default.
     end: Option<Day>,
-    /// The calls of one account alone: its ID, name, address or path. Those of all by default.
+    /// Only the calls of this account: its ID, name, address or path. By default those of all.
     user: Option<Text>,
-    /// The version of the price table that is taken; by default the one that counts for the beginning of each call.
+    /// The version of the price table to use; by default the one in force when each call began.
     version: Option<Text>,
-    /// True, the default, posts nothing.
+    /// If true, which is the default, nothing is posted.
     dry_run: Option<Flag>,
 }
 body!(Rerate);

@@ -24,12 +24,12 @@ pub(super) const QUERY: [QueryParam; 5] = [
     query(
         "by",
         ParamType::Words(&const { words(&SpendDimension::NAMES) }),
-        "What it is split by; `model` when missing. Upstream keys and providers are for root",
+        "What it is grouped by; default: `model`. Upstream keys and providers are only for root",
     ),
     query(
         "per",
         ParamType::Words(&["day", "hour"]),
-        "How far points are apart; hours are there for the last two days",
+        "Interval between points; hours are available for the last two days",
     ),
     USER,
     U,
@@ -108,7 +108,7 @@ struct SpendAmounts {
     cached: u64,
     completion: u64,
     cost: Dollars,
-    /// What the operator paid, of calls and by the month, and what is left of the cost: for root alone.
+    /// What the operator paid for calls and monthly prices, and the margin: only for root.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     expense: Option<Dollars>,
@@ -130,7 +130,7 @@ struct SpendPoints {
     cached: Vec<u64>,
     completion: Vec<u64>,
     cost: Vec<Dollars>,
-    /// As in the sums, for root alone.
+    /// As in the sums, only for root.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     expense: Option<Vec<Dollars>>,

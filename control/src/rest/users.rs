@@ -167,12 +167,12 @@ pub(super) const QUERY: [QueryParam; 8] = [
     query(
         "search",
         ParamType::Text,
-        "Names and addresses that begin like this, and the account with this ID",
+        "Names and addresses that begin with this, and the account with this ID",
     ),
     query(
         "order",
         ParamType::Words(&ORDERS),
-        "What they are sorted by, with `-` before it for descending",
+        "The field to sort by, preceded by `-` for descending order",
     ),
     PAGE,
     SIZE,

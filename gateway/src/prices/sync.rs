@@ -27,31 +27,31 @@ pub(crate) struct SyncArguments {
     /// The list, as a file or an address over https: `LiteLLM`'s `model_prices_and_context_window.json` or
     /// models.dev's `api.json`. Default: `PRICES_SYNC_URL`.
     list: Option<String>,
-    /// Makes the table count. Without it nothing is changed.
+    /// Loads the merged table. Without it nothing is changed.
     #[arg(long, conflicts_with_all = ["against", "out"])]
     apply: bool,
-    /// Applies also what moves too far.
+    /// Also applies changes that move a price too far.
     #[arg(long)]
     force: bool,
-    /// Takes out models that the list does not have, of providers that it has.
+    /// Removes models that the list lacks, of providers that it has.
     #[arg(long)]
     prune: bool,
     /// Only models of this provider; may be given more than once.
     #[arg(long = "provider", value_name = "PROVIDER")]
     providers: Vec<String>,
-    /// A price that becomes so many times more, or less, moves too far.
+    /// A price that changes by more than this factor, up or down, moves too far.
     #[arg(long, default_value = "2")]
     factor: String,
-    /// So many models may be taken out.
+    /// Number of models that may be removed.
     #[arg(long, default_value_t = GONE_MAX)]
     gone_max: usize,
-    /// Lays the list over this table instead of the prices in force; nothing needs to run.
+    /// Merges the list into this table instead of the prices in force; nothing needs to run.
     #[arg(long)]
     against: Option<PathBuf>,
-    /// Writes the new table there.
+    /// File to write the merged table to.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Why, for those who look at the versions later.
+    /// A note that lists of versions show.
     #[arg(long, default_value = "", hide_default_value = true)]
     note: String,
 }

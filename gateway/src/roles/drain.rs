@@ -35,12 +35,12 @@ pub(super) async fn serve_and_drain(
     let end = serve::Shutdown::default();
     let proxies = config.limits.trusted_proxies.clone();
     let limits = config.server;
-    let doors = ConnectionLimits::new(
+    let connection_limits = ConnectionLimits::new(
         limits.connections_max,
         limits.address_connections_max,
         proxies,
     );
-    let serving = serve::serve((listener, doors), handlers, limits, end.clone());
+    let serving = serve::serve((listener, connection_limits), handlers, limits, end.clone());
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.context("serving ended"),

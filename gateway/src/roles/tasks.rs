@@ -18,13 +18,13 @@ pub(super) struct ControlTasks {
 impl ControlTasks {
     pub(super) fn start(
         control: &Control,
-        (listener, doors): (TcpListener, ConnectionLimits),
+        (listener, connection_limits): (TcpListener, ConnectionLimits),
         pipe: Option<in_process::PipeConnections>,
     ) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let (incoming, accepting) = grpc::incoming(listener, doors);
+        let (incoming, accepting) = grpc::incoming(listener, connection_limits);
         let stopped = stop.clone();
         tasks.spawn(async move {
             let _stopped = stopped.run_until_cancelled(accepting).await;

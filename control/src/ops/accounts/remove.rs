@@ -71,7 +71,7 @@ async fn end(control: &Control, caller: &Caller, identifier: &str) -> Result<Acc
     let own = ops::caller_account(control, &tx, caller).await?;
     let before = ops::visible(control, &tx, &own, identifier).await?;
     if before.account.id == caller.account {
-        return Err(Error::Forbidden("nobody may delete the own account"));
+        return Err(Error::Forbidden("an account may not delete itself"));
     }
     ops::may_manage(control, &tx, &own).await?;
     let LockedParties {

@@ -96,7 +96,7 @@ pub(crate) async fn report_usage(
             (Err(error), _) => return Err(error),
         }
     }
-    told(control, spool, posted, payers, last).await
+    receipt(control, spool, posted, payers, last).await
 }
 
 /// Removes records that cannot be real usage.
@@ -160,7 +160,7 @@ async fn post_part(
 }
 
 /// The response for a data plane's report.
-async fn told(
+async fn receipt(
     control: &Control,
     (node, epoch): (&NodeName, u64),
     posted: PostingOutcome,
@@ -188,13 +188,13 @@ async fn told(
     }
     let others = ids.iter().filter(|id| !posted.accounts.contains_key(id));
     let others: Vec<_> = others.copied().collect();
-    let mut told: Vec<_> = posted.accounts.into_values().collect();
+    let mut records: Vec<_> = posted.accounts.into_values().collect();
     if !others.is_empty() {
-        told.extend(store::accounts::some(control.store(), &others, now).await?);
+        records.extend(store::accounts::some(control.store(), &others, now).await?);
     }
     let standings = control
         .publisher()
-        .standings_of(control.store(), &told, now)
+        .standings_of(control.store(), &records, now)
         .await?;
     control.publisher().answered(node, ids, &standings);
     Ok(ReportReceipt {

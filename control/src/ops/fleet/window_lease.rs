@@ -55,15 +55,15 @@ pub(crate) async fn lease_windows(
 
 async fn grant_one(tx: &Tx, ask: WindowAsk, nodes: u64) -> Result<WindowGrant, Error> {
     let before = store::windows::lock(tx, &ask.key).await?;
-    let told = WindowConsumption {
+    let reported = WindowConsumption {
         overspent: before.overspent.saturating_add(ask.overspent),
         most: ask.limit,
         ..before
     };
-    let granted = grant(&ask, told.total(), nodes);
+    let granted = grant(&ask, reported.total(), nodes);
     let after = WindowConsumption {
-        granted: told.granted.saturating_add(granted),
-        ..told
+        granted: reported.granted.saturating_add(granted),
+        ..reported
     };
     if after != before {
         store::windows::set(tx, &ask.key, after).await?;

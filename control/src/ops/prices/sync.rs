@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The most objections that are listed; there may be as many as prices.
-const TOLD_MAX: usize = 20;
+const REASONS_SHOWN_MAX: usize = 20;
 
 /// The result of a list.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) enum SyncOutcome {
     /// An operator has to review the list.
     Refused {
         /// The first reasons.
-        told: Vec<String>,
+        first: Vec<String>,
         /// How many reasons there are.
         objections: usize,
     },
@@ -61,7 +61,7 @@ pub(crate) async fn sync(control: &Control, url: &str, list: String) -> Result<S
     if !objections.is_empty() {
         return Ok(SyncOutcome::Refused {
             objections: objections.len(),
-            told: objections.into_iter().take(TOLD_MAX).collect(),
+            first: objections.into_iter().take(REASONS_SHOWN_MAX).collect(),
         });
     }
     let new = PriceTableUpload {

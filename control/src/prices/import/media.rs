@@ -73,8 +73,9 @@ pub(super) fn sound(mode: &str, entry: &Value, fields: &mut Map<String, Value>) 
                 .map(|hour| ("AudioHour".to_owned(), hour)),
         );
     }
-    let told = ["InputText", "OutputText", "Character", "AudioHour"];
-    told.iter()
+    let metered = ["InputText", "OutputText", "Character", "AudioHour"];
+    metered
+        .iter()
         .any(|name| fields.contains_key(*name))
         .then_some(())
 }

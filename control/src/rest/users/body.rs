@@ -48,27 +48,27 @@ pub(in super::super) struct UpdateAccount {
     name: Option<Text>,
     /// Its address: unique, kept in lower case.
     email: Option<Text>,
-    /// What it is called on pages; the name by default. The account itself may change it.
+    /// Display name on pages; by default the name. The account itself may change it.
     alias: Option<Text>,
-    /// Gets its bills as well. The account itself may change it.
+    /// A further address that gets its bills. The account itself may change it.
     billing_email: Option<Text>,
-    /// The address of a picture, `http://` or `https://`, at most 2048 bytes: how its users reach support.
+    /// URL of a picture, `http://` or `https://`, at most 2048 bytes: how its users reach support.
     #[serde(rename = "QRCode")]
     qr_code: Option<Text>,
-    /// False stops its key, and those of all accounts below it. True by default.
+    /// If false, its keys and those of all accounts below it are refused. Default: true.
     status: Option<Flag>,
-    /// True stops its key, and those of all accounts below it. False by default.
+    /// If true, its keys and those of all accounts below it are refused. Default: false.
     suspended: Option<Flag>,
-    /// Credit that is granted or, when negative, taken back (which costs whoever does it $0.2; root nothing), in units of
-    /// the account: dollars where its `Rates` are 1. 0 moves nothing.
+    /// Credit to grant or, if negative, to take back (which costs the caller $0.2; root nothing), in units of the
+    /// account: dollars if its `Rates` are 1. 0 moves nothing.
     credit_granted: Option<SignedDollars>,
-    /// How long the credit of this grant lasts at most, in days, which may be fractions; 365 by default. It ends no
-    /// later than the credit that pays for it.
+    /// Days after which the credit of this grant expires, fractions allowed; 365 by default. It expires no later than
+    /// the credit that pays for it.
     #[schema(value_type = Option<f64>, minimum = 0, maximum = 365)]
     days: Option<Micros>,
-    /// The pool of upstream keys for models that no mapper sends elsewhere; the parent's by default.
+    /// Level of upstream keys for models that no mapper maps to another; by default the parent's.
     level: Option<LevelNumber>,
-    /// How often a call may go on to another level; the parent's by default.
+    /// How many times a call may switch to another level; by default the parent's.
     #[schema(value_type = Option<i32>, minimum = 0, maximum = 10)]
     gear: Option<Whole<u8>>,
     /// A label of the operator; 0 by default.
@@ -77,24 +77,23 @@ pub(in super::super) struct UpdateAccount {
     /// A label of the operator; 0 by default.
     #[schema(value_type = Option<i32>)]
     tier: Option<Whole<i32>>,
-    /// What its calls cost is multiplied by this. At least the parent's, which is the default; a change rescales its
-    /// credit.
+    /// Multiplies the cost of its calls. At least the parent's, which is the default; a change rescales its credit.
     rates: Option<MultiplierNumber>,
     /// Multiplies costs like `Rates` and is root's alone to set; the parent's by default.
     factor: Option<MultiplierNumber>,
-    /// What it may spend in a calendar month, in dollars; 0 for no limit of its own. At most the parent's. By default its
-    /// credit, rounded up to a full 100.
+    /// Spending limit for a calendar month, in dollars; 0 for no limit of its own. At most the parent's. By default its
+    /// credit, rounded up to a multiple of 100.
     hard_limit: Option<DollarAmount>,
-    /// From how much in a calendar month it is told by mail, in dollars; by default 80 % of the hard limit.
+    /// Spending in a calendar month at which it gets an alert by mail, in dollars; by default 80 % of the hard limit.
     soft_limit: Option<DollarAmount>,
     /// The step by which the hard limit rises when it is reached, in dollars; 0 for none.
     auto_quota: Option<DollarAmount>,
-    /// How many direct children it may have; the parent's by default.
+    /// Maximum number of direct children; by default the parent's.
     child_limit: Option<Count>,
     /// Requests a minute, at most the parent's.
     #[serde(rename = "RPM")]
     rpm: Option<Count>,
-    /// The older name of `RPM`, which counts before it.
+    /// The older name of `RPM`, which takes precedence.
     rate_limit: Option<Count>,
     /// Requests an hour, at most the parent's.
     #[serde(rename = "RPH")]
@@ -111,15 +110,15 @@ pub(in super::super) struct UpdateAccount {
     /// Tokens a day, at most the parent's.
     #[serde(rename = "TPD")]
     tpd: Option<Count>,
-    /// Calls that it and all accounts below it may have open at once on a data plane; 0 for as many as
-    /// `CALLS_PER_ACCOUNT_MAX` says. The parent's by default.
+    /// Open calls of it and all accounts below it on one data plane; 0 for `CALLS_PER_ACCOUNT_MAX`. By default the
+    /// parent's.
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000)]
     calls_max: Option<Whole<i64>>,
     /// Limits by model, such as `{"gpt-4*": {"rpm": 5, "tpd": 100000}}`. They replace those it has, and an empty object
     /// removes them.
     model_limits: Option<ObjectText>,
-    /// Addresses its key may be used from, as an edit of the list: `10.0.0.0/8` adds, `-10.0.0.0/8` removes, `*` lifts,
-    /// `-*` shuts; several with commas or blanks between. The lists of the accounts above it count too.
+    /// Addresses its key may be used from, as an edit of the list: `10.0.0.0/8` adds, `-10.0.0.0/8` removes, `*` allows
+    /// all, `-*` none; several separated by commas or blanks. The lists of the accounts above it apply too.
     #[serde(rename = "AllowIPs")]
     allow_ips: Option<Text>,
     /// The older spelling of a removal from `AllowIPs`, and not to be sent with it.
@@ -133,14 +132,14 @@ pub(in super::super) struct UpdateAccount {
     allow_levels: Option<Text>,
     /// Paths that it may call, as an edit of the list.
     resources: Option<Text>,
-    /// Which model is called in the place of another. Replaces its rule, and an empty one removes it; without one that of
-    /// the nearest account above counts.
+    /// Maps models to others. Replaces its rule; an empty one removes it, and then that of the nearest account above
+    /// applies.
     model_mapper: Option<Rules>,
-    /// Which level a model is called at: `pattern=level`.
+    /// Maps models to levels: `pattern=level`.
     level_mapper: Option<Rules>,
-    /// Which level a call goes on to when its own has no key left: `from=to,…`.
+    /// The level that a call switches to if its own has no usable key: `from=to,…`.
     switch_over: Option<Text>,
-    /// Which models are tried after one that cannot be had: `source=first|second`, at most 16 in a chain.
+    /// Models to fall back to if one is not available: `source=first|second`, at most 16 in a chain.
     model_failover: Option<Rules>,
 }
 body!(

@@ -27,7 +27,7 @@ pub(in crate::rest) struct AccountDetail {
     row: AccountRow,
     alias: String,
     billing_email: String,
-    /// By whose word the addresses are the account's, `root` or `link`, and since when; empty where they are not.
+    /// How the addresses were verified, `root` or `link`, and when; empty for unverified ones.
     email_verified_by: &'static str,
     email_verified_at: String,
     billing_email_verified_by: &'static str,
@@ -47,7 +47,7 @@ pub(in crate::rest) struct AccountDetail {
     tier: i32,
     factor: Ratio,
     auto_quota: Dollars,
-    /// 0 for as many as the setting says.
+    /// 0 for the setting's limit.
     calls_max: u32,
     #[serde(flatten)]
     windows: AccountWindows,

@@ -99,7 +99,7 @@ pub(in crate::rest) struct AccountDeleted {
     parent: DeletionSide,
     user: DeletionSide,
     refund: Dollars,
-    /// What calls under way may still cost; the rest of it comes back when they have ended.
+    /// What calls under way may still cost; what they do not use is released when they end.
     pending: Dollars,
 }
 
@@ -172,7 +172,7 @@ struct AccountUpdates {
     status: Option<bool>,
 }
 
-/// What is told of either side of a deletion.
+/// What is shown of either side of a deletion.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 #[schema(as = DeletionSide)]
