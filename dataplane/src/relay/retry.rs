@@ -25,14 +25,9 @@ use crate::{
         connect_failure::ConnectFailure,
         retry_budget::{RetryBudget, backoff_ms},
     },
-    state::{KeyDowntime, KeyPermit, KeyQuery, PROBATION_MS, PickQuery},
+    state::{KeyDowntime, KeyPermit, KeyQuery, PickQuery},
     telemetry::RefusedRequest,
 };
-
-/// A key that is unproven since it was loaded or woken gets one call at a time. Other calls wait this long for the
-/// result before they use it all the same.
-const PROBATION_WAIT: Duration = Duration::from_millis(PROBATION_MS.cast_unsigned());
-const PROBATION_LOOK: Duration = Duration::from_millis(2);
 
 /// How long calls queue for a level whose keys are all at their caps, before they go on.
 const QUEUE_WAIT: Duration = Duration::from_millis(250);
@@ -243,10 +238,7 @@ impl Relay {
         // While fresh keys are on trial, all calls wait, even if one key has passed: it would get all calls that arrive
         // meanwhile.
         if pool.is_on_trial(&latest) {
-            let until = Instant::now() + PROBATION_WAIT;
-            while Instant::now() < until && pool.is_on_trial(&ask()) {
-                tokio::time::sleep(PROBATION_LOOK).await;
-            }
+            pool.wait_for_trials(ask).await;
             latest = ask();
         }
         if let Some(permit) = pool.pick(&latest, true) {
@@ -254,10 +246,7 @@ impl Relay {
         }
         if pool.is_probing(&ask()) {
             // Wait for all results: going on with the first key that passes would give it all waiting calls.
-            let until = Instant::now() + PROBATION_WAIT;
-            while Instant::now() < until && pool.is_probing(&ask()) {
-                tokio::time::sleep(PROBATION_LOOK).await;
-            }
+            pool.wait_for_probes(ask).await;
             if let Some(permit) = pool.pick(&ask(), true).or_else(|| pool.pick(&ask(), false)) {
                 return Some(permit);
             }

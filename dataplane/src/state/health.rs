@@ -3,9 +3,13 @@
 
 mod memory;
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use proxyxai_contract::{
@@ -13,6 +17,7 @@ use proxyxai_contract::{
     id::{AccountId, KeyId},
     snapshot::{HealthState, KeyHealthReport},
 };
+use tokio::sync::{Notify, futures::Notified};
 
 use self::memory::{HealthRecord, Pair, make_room};
 use super::served::Served;
@@ -27,7 +32,7 @@ use crate::{
 /// Refusals within this time count towards a storm.
 const STORM_WINDOW_MS: i64 = 60_000;
 /// How long other calls wait for the first result of a fresh key, in milliseconds.
-pub(crate) const PROBATION_MS: i64 = 250;
+pub(super) const PROBATION_MS: i64 = 250;
 /// Least time between two checks of a key, in milliseconds.
 const INQUIRY_MS: i64 = 5000;
 
@@ -50,6 +55,8 @@ pub(crate) struct KeyHealth {
     probed_at: AtomicI64,
     /// When it was last asked after a sleep, in milliseconds; 0 for a key that never slept.
     back_at: AtomicI64,
+    /// Wakes calls that wait for the result of a probe. Successes of a proven key do not touch it.
+    changed: Notify,
     inner: Mutex<HealthRecord>,
 }
 
@@ -99,6 +106,7 @@ impl Default for KeyHealth {
             probing: AtomicBool::new(false),
             probed_at: AtomicI64::new(0),
             back_at: AtomicI64::new(0),
+            changed: Notify::new(),
             inner: Mutex::default(),
         }
     }
@@ -151,9 +159,24 @@ impl KeyHealth {
     /// Whether its very first call began a short while ago. A key that only slept is not waited for: calls go to the
     /// others meanwhile.
     pub(crate) fn is_on_trial(&self, now: Millis) -> bool {
-        self.is_probing()
-            && self.closed_until.load(Ordering::Relaxed) == 0
-            && now.since(Millis(self.probed_at.load(Ordering::Relaxed))) < PROBATION_MS
+        self.trial_left(now).is_some()
+    }
+
+    /// How much longer it counts as on trial; `None` if it does not.
+    pub(super) fn trial_left(&self, now: Millis) -> Option<Duration> {
+        if !self.is_probing() || self.closed_until.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        let begun = Millis(self.probed_at.load(Ordering::Relaxed));
+        let left = u64::try_from(PROBATION_MS - now.since(begun)).ok()?;
+        (left > 0).then(|| Duration::from_millis(left))
+    }
+
+    /// Resolves when a probe ends or its state changes from here on, also before it is polled.
+    pub(super) fn next_change(&self) -> Pin<Box<Notified<'_>>> {
+        let mut change = Box::pin(self.changed.notified());
+        change.as_mut().enable();
+        change
     }
 
     /// A call is about to ask it; while it is unproven, other calls wait for the result. Returns `false` if another
@@ -167,6 +190,7 @@ impl KeyHealth {
             }
             pair.asked = Some(now);
             self.back_at.store(now.0, Ordering::Relaxed);
+            self.changed.notify_waiters();
         }
         if !self.proven.load(Ordering::Relaxed) {
             if self.closed_until.load(Ordering::Relaxed) != 0 {
@@ -389,7 +413,7 @@ impl KeyHealth {
             .is_some_and(|at| now.since(at) < STORM_WINDOW_MS)
     }
 
-    /// Updates the atomics from the record; called with the lock held.
+    /// Updates the atomics from the record, and wakes calls that wait for news; called with the lock held.
     fn mirror(&self, inner: &HealthRecord) {
         let until = match inner.whole.state() {
             HealthState::Ready => 0,
@@ -400,6 +424,7 @@ impl KeyHealth {
         self.pairs_asleep
             .store(inner.pairs.len(), Ordering::Relaxed);
         self.blamed.store(inner.blames.len(), Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthRecord> {
@@ -416,6 +441,7 @@ impl Drop for ProbeGuard<'_> {
     fn drop(&mut self) {
         if self.0.probing.load(Ordering::Relaxed) {
             self.0.probing.store(false, Ordering::Relaxed);
+            self.0.changed.notify_waiters();
         }
     }
 }
