@@ -62,40 +62,52 @@ impl DataPlane {
     ) -> Result<Self, Error> {
         let spool::OpenedSpool {
             spool,
-            record_queue: shelf,
+            record_queue,
             writer,
             backlog,
         } = spool::open(&config.data_dir, &clock)?;
-        let (sight, seeing) = telemetry::Telemetry::open(&config.telemetry, &config.node, &clock)?;
+        let (telemetry, telemetry_shutdown) =
+            telemetry::Telemetry::open(&config.telemetry, &config.node, &clock)?;
         let (objects, questions) = state::ObjectIndex::new();
-        let (live, wished) = state::RuntimeState::new(clock, &backlog, objects);
-        let live = Arc::new(live);
+        let (state, lease_asks) = state::RuntimeState::new(clock, &backlog, objects);
+        let state = Arc::new(state);
         let (tasks, watching, reporting) = (
             TaskTracker::new(),
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let link = link::ControlLink::new(control, node_token, config.node.clone(), shelf.epoch())?;
+        let link = link::ControlLink::new(
+            control,
+            node_token,
+            config.node.clone(),
+            record_queue.epoch(),
+        )?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
         let (wanting, wanted) = tokio::sync::mpsc::channel(state::ASK_QUEUE_MAX);
         let outbox = relay::ControlOutbox { learnt, wanting };
-        let spool = (spool, shelf.clone());
-        let relay = relay::Relay::new(config, Arc::clone(&live), spool, outbox, sight)?;
+        let parts = relay::RelayParts {
+            state: Arc::clone(&state),
+            spool,
+            record_queue: record_queue.clone(),
+            outbox,
+            telemetry,
+        };
+        let relay = relay::Relay::new(config, parts)?;
         tasks.spawn(link::refusals::run(
             link.clone(),
-            Arc::clone(&live),
+            Arc::clone(&state),
             relay.telemetry.refusals(),
             reporting.clone(),
         ));
         tasks.spawn(link::watch::run(
             link.clone(),
-            Arc::clone(&live),
+            Arc::clone(&state),
             watching.clone(),
         ));
         tasks.spawn(link::report::run(
             link.clone(),
-            Arc::clone(&live),
-            shelf,
+            Arc::clone(&state),
+            record_queue,
             reporting.clone(),
         ));
         tasks.spawn(link::windows::run(link.clone(), wanted, watching.clone()));
@@ -105,10 +117,10 @@ impl DataPlane {
         let (looks, looking) = (TaskTracker::new(), CancellationToken::new());
         looks.spawn(relay::deferred_work::run(relay.sibling(), looking.clone()));
         let (leases, leasing) = (TaskTracker::new(), CancellationToken::new());
-        leases.spawn(link::lease::run(link, live, wished, leasing.clone()));
+        leases.spawn(link::lease::run(link, state, lease_asks, leasing.clone()));
         Ok(Self {
             relay,
-            telemetry: seeing,
+            telemetry: telemetry_shutdown,
             spool: writer,
             tasks,
             watching,

@@ -27,10 +27,19 @@ struct Blame {
     at: Millis,
 }
 
+/// Whose call a key has failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blamer {
+    pub(crate) account: AccountId,
+    /// The account below root that it belongs to.
+    pub(crate) customer: AccountId,
+}
+
 impl Blames {
-    /// Adds a failed call of an account and its customer. Returns `true` if another customer's call has failed too:
+    /// Adds a failed call. Returns `true` if another customer's call has failed too:
     /// then the key is at fault.
-    pub(crate) fn add(&mut self, (account, customer): (AccountId, AccountId), now: Millis) -> bool {
+    pub(crate) fn add(&mut self, blamer: Blamer, now: Millis) -> bool {
+        let Blamer { account, customer } = blamer;
         let recent = |blame: &Blame| now.since(blame.at) < TOGETHER_MS;
         let other = |blame: &Blame| blame.customer != customer && recent(blame);
         if self.by.iter().any(other) {
@@ -82,16 +91,23 @@ mod tests {
         AccountId::new(id).unwrap()
     }
 
+    fn blamer(id: i64, customer: i64) -> Blamer {
+        Blamer {
+            account: account(id),
+            customer: account(customer),
+        }
+    }
+
     #[test]
     fn what_two_accounts_see_is_the_keys_fault() {
         let mut blames = Blames::default();
-        assert!(!blames.add((account(1), account(1)), Millis(0)));
-        assert!(!blames.add((account(1), account(1)), Millis(10)));
-        assert!(blames.add((account(2), account(2)), Millis(20)));
+        assert!(!blames.add(blamer(1, 1), Millis(0)));
+        assert!(!blames.add(blamer(1, 1), Millis(10)));
+        assert!(blames.add(blamer(2, 2), Millis(20)));
         assert_eq!(blames.len(), 0);
-        assert!(!blames.add((account(1), account(1)), Millis(0)));
+        assert!(!blames.add(blamer(1, 1), Millis(0)));
         assert!(
-            !blames.add((account(2), account(2)), Millis(TOGETHER_MS)),
+            !blames.add(blamer(2, 2), Millis(TOGETHER_MS)),
             "too long ago"
         );
     }
@@ -100,19 +116,19 @@ mod tests {
     fn accounts_of_one_customer_are_no_second_witness() {
         let mut blames = Blames::default();
         for id in 2..20 {
-            assert!(!blames.add((account(id), account(2)), Millis(id)));
+            assert!(!blames.add(blamer(id, 2), Millis(id)));
             assert!(!blames.of(account(id)).is_usable(Millis(id)));
         }
         assert!(blames.of(account(30)).is_usable(Millis(20)));
-        assert!(blames.add((account(30), account(30)), Millis(20)));
+        assert!(blames.add(blamer(30, 30), Millis(20)));
     }
 
     #[test]
     fn an_answer_wipes_out_what_came_before() {
         let mut blames = Blames::default();
-        blames.add((account(1), account(1)), Millis(0));
+        blames.add(blamer(1, 1), Millis(0));
         blames.acquit(account(1));
-        assert!(!blames.add((account(2), account(2)), Millis(1)));
+        assert!(!blames.add(blamer(2, 2), Millis(1)));
         assert!(blames.of(account(1)).is_usable(Millis(1)));
     }
 
@@ -123,7 +139,7 @@ mod tests {
             let mut now = Millis(0);
             for ms in times {
                 now = now.plus(ms);
-                prop_assert!(!blames.add((account(1), account(1)), now));
+                prop_assert!(!blames.add(blamer(1, 1), now));
                 prop_assert!(blames.of(account(2)).is_usable(now));
                 prop_assert!(!blames.of(account(1)).is_usable(now));
             }

@@ -15,6 +15,15 @@ const UNKNOWN: &str = "the gateway does not know what it costs";
 /// Why work that ends after its call is not relayed.
 const LATER: &str = "it ends after the call, which is over before anything was used";
 
+/// What the head of a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndpointRequest<'a> {
+    pub(crate) found: EndpointMatch,
+    pub(crate) method: &'a Method,
+    /// The path for the upstream.
+    pub(crate) path: &'a str,
+}
+
 /// Why a call may pass.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AllowedEndpoint<'a> {
@@ -58,16 +67,20 @@ impl AllowedEndpoint<'_> {
     }
 }
 
-/// Finds the endpoint of a call. `path` is the path for the upstream.
+/// Finds the endpoint of a call.
 ///
 /// # Errors
 /// Errors if the endpoint is not open.
 pub(crate) fn allow<'a>(
-    (method, path): (&Method, &str),
-    found: EndpointMatch,
+    request: EndpointRequest<'_>,
     chain: &[&AccountConfig],
     settings: &'a ProxySettings,
 ) -> Result<AllowedEndpoint<'a>, Refusal> {
+    let EndpointRequest {
+        found,
+        method,
+        path,
+    } = request;
     let why = match found {
         EndpointMatch::Row(row) => match row.billing {
             BillingRule::ByModel
@@ -79,7 +92,7 @@ pub(crate) fn allow<'a>(
         EndpointMatch::Misspelt => return Err(not_open(method, path, None)),
         EndpointMatch::Unknown => UNKNOWN,
     };
-    opened((method, path), chain, settings)
+    opened(request, chain, settings)
         .map(AllowedEndpoint::Opened)
         .ok_or_else(|| not_open(method, path, Some(why)))
 }
@@ -95,14 +108,23 @@ pub(crate) enum DeferredWork {
     Fixed(Option<Box<ModelPrice>>),
 }
 
+impl DeferredWork {
+    /// What its call costs, if that is fixed and not zero.
+    pub(crate) fn fixed_price(self) -> Option<Box<ModelPrice>> {
+        match self {
+            Self::Fixed(price) => price,
+            Self::No | Self::Held => None,
+        }
+    }
+}
+
 /// Permits work that ends after its call if its result can be looked up later, or if the operator opened it by name
 /// with a price.
 ///
 /// # Errors
 /// Errors if it is not permitted.
 pub(crate) fn deferred_work(
-    (method, path): (&Method, &str),
-    found: EndpointMatch,
+    request: EndpointRequest<'_>,
     member: Option<&'static str>,
     chain: &[&AccountConfig],
     settings: &ProxySettings,
@@ -110,15 +132,15 @@ pub(crate) fn deferred_work(
     let Some(member) = member else {
         return Ok(DeferredWork::No);
     };
-    let makes = matches!(found, EndpointMatch::Row(row) if row.makes.is_some());
-    let fixed = opened((method, path), chain, settings);
+    let makes = matches!(request.found, EndpointMatch::Row(row) if row.makes.is_some());
+    let fixed = opened(request, chain, settings);
     match fixed.map(|opened| AllowedEndpoint::Opened(opened).fixed_price()) {
         Some(Some(price)) => Ok(DeferredWork::Fixed(Some(price))),
         _ if makes => Ok(DeferredWork::Held),
         Some(None) => Ok(DeferredWork::Fixed(None)),
         None => Err(not_open(
-            method,
-            &format!("{path} with {member}"),
+            request.method,
+            &format!("{} with {member}", request.path),
             Some(LATER),
         )),
     }
@@ -126,12 +148,14 @@ pub(crate) fn deferred_work(
 
 /// The operator's entry that opens a path to an account.
 fn opened<'a>(
-    (method, path): (&Method, &str),
+    request: EndpointRequest<'_>,
     chain: &[&AccountConfig],
     settings: &'a ProxySettings,
 ) -> Option<&'a PassthroughRoute> {
     let names = chain.iter().map(|account| account.name.as_str());
-    settings.passthrough.find(method.as_str(), path, &names)
+    settings
+        .passthrough
+        .find(request.method.as_str(), request.path, &names)
 }
 
 fn not_open(method: &Method, path: &str, why: Option<&'static str>) -> Refusal {
@@ -152,13 +176,20 @@ mod tests {
         formats::endpoint::{canonical, find},
     };
 
+    fn request<'a>(method: &'a Method, path: &'a str) -> EndpointRequest<'a> {
+        EndpointRequest {
+            found: find(method, path),
+            method,
+            path,
+        }
+    }
+
     fn code(passthrough: &str, method: &Method, path: &str) -> &'static str {
         let mut settings = settings();
         settings.passthrough = Passthrough::parse(passthrough).unwrap();
         let account = account(7);
         let path = canonical(path);
-        let found = find(method, &path);
-        match allow((method, &path), found, &[&account], &settings) {
+        match allow(request(method, &path), &[&account], &settings) {
             Ok(AllowedEndpoint::Row(_)) => "row",
             Ok(AllowedEndpoint::Opened(_)) => "opened",
             Err(refusal) => refusal.code(),
@@ -184,8 +215,8 @@ mod tests {
         let account = account(7);
         let settings = settings();
         let ask = |path, member, settings: &ProxySettings| {
-            let call = (&Method::POST, path);
-            deferred_work(call, find(call.0, path), member, &[&account], settings)
+            let request = request(&Method::POST, path);
+            deferred_work(request, member, &[&account], settings)
         };
         assert_eq!(ask("/v1/responses", None, &settings), Ok(DeferredWork::No));
         let held = ask("/v1/responses", Some("background"), &settings);

@@ -24,7 +24,7 @@ use crate::{
     Admin,
     decide::admit::{self, Refusal},
     formats::{Dialect, endpoint::EndpointMatch, is_relayed},
-    relay::{Relay, asks_websocket, refuse},
+    relay::{self, Relay, asks_websocket, refuse},
     telemetry::EndpointKind,
 };
 
@@ -84,7 +84,7 @@ impl HttpService {
         // A WebSocket is refused like a call, on any path.
         let place = place.filter(|_| !asks_websocket(request.headers()));
         let mut response = match place {
-            None => relay.call(peer, request).await,
+            None => relay::call(relay, peer, request).await,
             Some(place) => {
                 let response = Box::pin(self.clone().page(place, peer, request)).await;
                 relay

@@ -19,7 +19,7 @@ use super::json;
 use crate::{
     decide::admit::{self, Refusal},
     formats::{Dialect, endpoint, own_bodies, upstream_path},
-    relay::{Relay, refuse, speaks_anthropic},
+    relay::{Relay, model_discovery, refuse, speaks_anthropic},
     state::{KeyState, Snapshot},
 };
 
@@ -80,7 +80,7 @@ async fn names(
     }
     let silent = |key: &&Arc<KeyState>| is_open(&key.key.config);
     let asked: Vec<_> = snapshot.keys().filter(silent).collect();
-    relay.refresh_listed_models(asked.iter().copied());
+    model_discovery::refresh(relay, asked.iter().copied());
     let view = CallerModels {
         snapshot: &snapshot,
         chain: &chain,
@@ -89,7 +89,7 @@ async fn names(
     let mut names = view.visible();
     if names.is_empty() {
         // Wait only if the list would be empty otherwise.
-        relay.wait_for_listed_models(&asked).await;
+        model_discovery::wait_for_first(&asked).await;
         names = view.visible();
     }
     if names.is_empty() {

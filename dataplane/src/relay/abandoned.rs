@@ -26,8 +26,8 @@ use tokio::{
 };
 
 use super::{
-    Relay,
     charge::{ChargeSinks, PendingCharge},
+    context::Relay,
     cutoff::Cutoff,
     meter::ResponseMeter,
     record::elapsed,
@@ -103,7 +103,7 @@ pub(super) struct PendingResponse<F: Future + Send + 'static> {
 
 impl<F: Future + Send + 'static> PendingResponse<F> {
     /// Work that continues after the call must have its response read, so it is awaited as long as with a client.
-    pub(super) fn new(work: F, relay: Arc<Relay>, has_to_be_heard: bool) -> Self {
+    pub(super) fn new(relay: Arc<Relay>, has_to_be_heard: bool, work: F) -> Self {
         let config = &relay.config;
         let wait = if has_to_be_heard {
             config.limits.abandoned.max(config.limits.first_byte)
@@ -140,10 +140,12 @@ impl<F: Future + Send + 'static> Drop for PendingResponse<F> {
             return;
         };
         let ChargeSinks { cutoff, tasks, .. } = &*self.relay.sinks;
-        let runtime = Handle::try_current().ok();
-        let Some(runtime) = runtime.filter(|_| !cutoff.has_come()) else {
+        let Ok(runtime) = Handle::try_current() else {
             return;
         };
+        if cutoff.has_come() {
+            return;
+        }
         let until = Instant::now() + self.wait;
         let cutoff = cutoff.clone();
         // Dropping the response has the rest of it read in the background.
@@ -161,51 +163,52 @@ async fn within<T>(until: Instant, cutoff: &Cutoff, work: impl Future<Output = T
     }
 }
 
+/// What of a response did not go to its client.
+pub(super) struct UnheardBody {
+    /// Frames that have arrived and were not yet metered.
+    pub(super) arrived: VecDeque<Frame<Bytes>>,
+    pub(super) rest: UpstreamBody,
+}
+
 /// The rest of a response without a client.
 pub(super) struct AbandonedResponse {
     /// `None` once the charge is closed.
     meter: Option<ResponseMeter>,
-    /// Frames that have arrived and were not yet metered.
-    unheard: VecDeque<Frame<Bytes>>,
-    rest: UpstreamBody,
+    unheard: UnheardBody,
     /// When the last frame arrived.
     heard: Instant,
 }
 
 impl AbandonedResponse {
     /// The client has just left, this long after the last frame.
-    pub(super) fn new(
-        mut meter: ResponseMeter,
-        (unheard, rest): (VecDeque<Frame<Bytes>>, UpstreamBody),
-        silence: Duration,
-    ) -> Self {
+    pub(super) fn new(mut meter: ResponseMeter, unheard: UnheardBody, silence: Duration) -> Self {
         meter.leave();
         let now = Instant::now();
         Self {
             meter: Some(meter),
             unheard,
-            rest,
             heard: now.checked_sub(silence).unwrap_or(now),
         }
     }
 
     /// Closes the charge: at once, or after reading as much of the response as the bounds allow.
     pub(super) fn close(mut self, bounds: AbandonBounds) {
-        let office = self.meter.as_ref().map(ResponseMeter::office);
-        let (Some(Bound { bytes_max, wait }), Some(office), Ok(runtime)) =
-            (self.bound(bounds), office, Handle::try_current())
+        let sinks = self.meter.as_ref().map(ResponseMeter::sinks);
+        let (Some(Bound { bytes_max, wait }), Some(sinks), Ok(runtime)) =
+            (self.bound(bounds), sinks, Handle::try_current())
         else {
             return self.finish(ResponseEnd::Abandoned);
         };
-        let until = LEFT.try_with(|until| *until);
-        let until = until.unwrap_or_else(|_| Instant::now() + wait);
-        let cutoff = office.cutoff.clone();
+        let until = LEFT
+            .try_with(|until| *until)
+            .unwrap_or_else(|_| Instant::now() + wait);
+        let cutoff = sinks.cutoff.clone();
         let reading = async move {
             let hearing = self.hear(bytes_max, bounds.idle);
             let ending = within(until, &cutoff, hearing).await;
             self.finish(ending.unwrap_or(ResponseEnd::Abandoned));
         };
-        office.tasks.spawn_on(reading, &runtime);
+        sinks.tasks.spawn_on(reading, &runtime);
     }
 
     /// How much of it may be read on; `None` if nothing may.
@@ -213,7 +216,7 @@ impl AbandonedResponse {
         let meter = self.meter.as_ref()?;
         let whole = meter.reads_on().then_some(bounds.whole);
         let end = meter.is_near_end().then_some(bounds.end);
-        let least = self.rest.size_hint().lower();
+        let least = self.unheard.rest.size_hint().lower();
         let fits = |bound: &Bound| {
             bound.bytes_max > 0 && !bound.wait.is_zero() && least <= bound.bytes_max
         };
@@ -231,9 +234,9 @@ impl AbandonedResponse {
             if !meter.is_covered() {
                 return ResponseEnd::Abandoned;
             }
-            let frame = match self.unheard.pop_front() {
+            let frame = match self.unheard.arrived.pop_front() {
                 Some(frame) => frame,
-                None => match timeout_at(self.heard + idle, self.rest.frame()).await {
+                None => match timeout_at(self.heard + idle, self.unheard.rest.frame()).await {
                     Ok(Some(Ok(frame))) => frame,
                     Ok(None) => return ResponseEnd::Complete,
                     // The call is not charged for a provider that fell silent or broke off.
@@ -301,10 +304,10 @@ impl AbandonInfo {
 }
 
 impl PendingCharge {
-    /// Whether the call continues without its client to learn its exact cost.
+    /// Whether the call continues without its client to learn its exact cost, unless its work goes on after it.
     pub(super) fn reads_on(&self) -> bool {
-        let is_rule = self.snapshot.settings.abandoned == AbandonedPolicy::ReadOn;
-        let is_worth_it = self.metered && self.fixed_price.is_none() && !self.may_go_on();
+        let is_rule = self.basis.snapshot.settings.abandoned == AbandonedPolicy::ReadOn;
+        let is_worth_it = self.basis.metered && self.state.fixed_price.is_none();
         is_rule && is_worth_it && self.held() > Money::ZERO
     }
 
@@ -316,7 +319,9 @@ impl PendingCharge {
     /// Nothing has arrived since its latest attempt was sent.
     pub(super) fn add_silence_until(&mut self, now: Millis) {
         let silent = elapsed(self.sent, now);
-        self.abandon_info.add_silence(Duration::from_millis(silent));
+        self.state
+            .abandon_info
+            .add_silence(Duration::from_millis(silent));
     }
 
     /// Its client has left. `heard` says that its end was read all the same.
@@ -337,7 +342,7 @@ impl PendingCharge {
     /// Returns the charge if that is not the policy: then what the call made unseen is estimated.
     pub(super) fn close_abandoned(mut self: Box<Self>) -> Result<(), Box<Self>> {
         let held = self.held();
-        let is_rule = self.snapshot.settings.abandoned == AbandonedPolicy::Hold;
+        let is_rule = self.basis.snapshot.settings.abandoned == AbandonedPolicy::Hold;
         if held == Money::ZERO || !(is_rule || self.cannot_be_estimated()) {
             self.record.abandoned = Some(AbandonedPolicy::Cancel);
             return Err(self);
@@ -350,23 +355,23 @@ impl PendingCharge {
 
     /// Whether nothing tells what its response used so far, as for an image model that is priced by tokens.
     fn cannot_be_estimated(&self) -> bool {
-        let price = self.snapshot.prices.find(&self.record.model_used);
+        let price = self.basis.snapshot.prices.find(&self.record.model_used);
         let by_piece = price.is_some_and(|price| price.image.is_some() || price.video.is_some());
-        let is_known = self.is_text() || by_piece || self.fixed_price.is_some();
+        let is_known = self.is_text() || by_piece || self.state.fixed_price.is_some();
         !is_known && self.request_measure().is_none()
     }
 
     /// Adds what its model wrote unseen, where that is to be estimated.
     pub(super) fn add_hidden(&self, tokens: &mut TokenUsage) {
-        let reasons = || self.abandon_info.asks_reasoning || self.reasons();
+        let reasons = || self.state.abandon_info.asks_reasoning || self.reasons();
         if self.record.abandoned != Some(AbandonedPolicy::Cancel) {
             return;
         }
-        if self.abandon_info.is_whole {
+        if self.state.abandon_info.is_whole {
             // What has arrived of it was written in the silence before.
-            tokens.output = tokens.output.max(self.abandon_info.hidden(0));
+            tokens.output = tokens.output.max(self.state.abandon_info.hidden(0));
         } else if reasons() {
-            let hidden = self.abandon_info.hidden(tokens.output);
+            let hidden = self.state.abandon_info.hidden(tokens.output);
             // Reasoning that was already reported is not counted twice.
             let hidden = hidden.saturating_sub(tokens.reasoning);
             tokens.output = tokens.output.saturating_add(hidden);
@@ -376,7 +381,7 @@ impl PendingCharge {
 
     /// Whether its model is known to reason.
     fn reasons(&self) -> bool {
-        let price = self.snapshot.prices.find(&self.record.model_used);
+        let price = self.basis.snapshot.prices.find(&self.record.model_used);
         price.is_some_and(|price| {
             price.reasons || price.standard.units.own(BillPart::Reasoning).is_some()
         })

@@ -10,13 +10,16 @@ use tokio::time::Instant;
 use super::{attempt, charge::PendingCharge, hedge::HedgedAttempt, record::elapsed};
 use crate::state::KeyState;
 
+/// What an attempt came to, with the provider's status if there was one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AttemptEnd {
+    pub(super) outcome: AttemptOutcome,
+    pub(super) status: Option<u16>,
+}
+
 /// An attempt for this model that has just ended.
-pub(super) fn ended(
-    key: &KeyState,
-    model: &str,
-    (outcome, status): (AttemptOutcome, Option<u16>),
-    begun: Instant,
-) -> Attempt {
+pub(super) fn ended(key: &KeyState, model: &str, end: AttemptEnd, begun: Instant) -> Attempt {
+    let AttemptEnd { outcome, status } = end;
     Attempt {
         key: key.key.id,
         level: key.key.level,
@@ -29,7 +32,11 @@ pub(super) fn ended(
 
 /// An attempt that was cancelled because another one was faster.
 pub(super) fn cancelled(key: &KeyState, model: &str, begun: Instant) -> Attempt {
-    ended(key, model, (AttemptOutcome::Cancelled, None), begun)
+    let end = AttemptEnd {
+        outcome: AttemptOutcome::Cancelled,
+        status: None,
+    };
+    ended(key, model, end, begun)
 }
 
 /// Adds an attempt. Of too many, the first ones and the last one are kept.
@@ -43,21 +50,19 @@ fn put(attempts: &mut Vec<Attempt>, attempt: Attempt) {
 impl PendingCharge {
     /// Adds the outcome of asking one key, or two with a hedge.
     pub(super) fn attempted(&mut self, asked: &HedgedAttempt) {
-        let came_to = match &asked.outcome {
-            attempt::AttemptOutcome::Failed(failure) => failure.came_to(),
+        let end = match &asked.outcome {
+            attempt::AttemptOutcome::Failed(failure) => failure.end(),
             attempt::AttemptOutcome::Answer(answer) => {
                 if self.record.attempts.is_empty() && asked.other.is_none() {
                     return;
                 }
-                (AttemptOutcome::Answered, Some(answer.parts.status.as_u16()))
+                AttemptEnd {
+                    outcome: AttemptOutcome::Answered,
+                    status: Some(answer.parts.status.as_u16()),
+                }
             }
         };
-        let this = ended(
-            &asked.permit.key,
-            &self.record.model_used,
-            came_to,
-            asked.begun,
-        );
+        let this = ended(&asked.permit.key, &self.record.model_used, end, asked.begun);
         let other = asked.other.as_deref().cloned();
         for attempt in other.into_iter().chain([this]) {
             put(&mut self.record.attempts, attempt);

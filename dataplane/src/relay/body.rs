@@ -16,7 +16,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    abandoned::{AbandonBounds, AbandonedResponse, client_is_gone},
+    abandoned::{AbandonBounds, AbandonedResponse, UnheardBody, client_is_gone},
     buffer_budget::BufferReservation,
     key_mask::{self, KeyMasker},
     meter::ResponseMeter,
@@ -48,6 +48,14 @@ pub(super) struct RelayedBody {
     bounds: AbandonBounds,
     /// The error to return next.
     broken: Option<io::Error>,
+}
+
+/// What watches and changes a body on its way.
+pub(super) struct BodyWatch {
+    pub(super) meter: ResponseMeter,
+    pub(super) key_mask: KeyMasker,
+    /// `None` if it is forwarded as it comes.
+    pub(super) stream: Option<EventStream>,
 }
 
 /// An event stream on a route whose protocol is known.
@@ -109,12 +117,12 @@ impl BodyBreak {
 }
 
 impl EventStream {
-    pub(super) fn new(route: Route, edits: bool, room: BufferReservation) -> Self {
+    pub(super) fn new(route: Route, edits: bool, reservation: BufferReservation) -> Self {
         Self {
             events: EventCutter::new(),
             route,
             edits,
-            reservation: room,
+            reservation,
         }
     }
 
@@ -163,16 +171,20 @@ impl RelayedBody {
     pub(super) fn new(
         read: VecDeque<Frame<Bytes>>,
         rest: UpstreamBody,
-        (meter, cover): (ResponseMeter, KeyMasker),
-        stream: Option<EventStream>,
+        watch: BodyWatch,
         config: &Config,
     ) -> Self {
+        let BodyWatch {
+            meter,
+            key_mask,
+            stream,
+        } = watch;
         Self {
             read,
             rest: Some(rest),
             meter: Some(meter),
             stream,
-            key_mask: cover,
+            key_mask,
             timers: BodyTimers::new(config.limits.idle, config.limits.keepalive),
             bounds: AbandonBounds::of(config),
             broken: None,
@@ -375,18 +387,15 @@ impl Drop for RelayedBody {
         let Some(meter) = self.meter.take() else {
             return;
         };
-        let rest = self
-            .rest
-            .take()
-            .filter(|_| client_is_gone() || !meter.is_cut_off());
-        let Some(rest) = rest else {
+        let is_abandoned = client_is_gone() || !meter.is_cut_off();
+        let Some(rest) = self.rest.take().filter(|_| is_abandoned) else {
             return meter.finish(ResponseEnd::Stopped);
         };
-        let mut unheard = std::mem::take(&mut self.read);
+        let mut arrived = std::mem::take(&mut self.read);
         if let Some(tail) = tail {
-            unheard.push_front(Frame::data(tail));
+            arrived.push_front(Frame::data(tail));
         }
-        let left = AbandonedResponse::new(meter, (unheard, rest), self.timers.silence());
-        left.close(self.bounds);
+        let unheard = UnheardBody { arrived, rest };
+        AbandonedResponse::new(meter, unheard, self.timers.silence()).close(self.bounds);
     }
 }

@@ -21,8 +21,8 @@ use proxyxai_contract::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    OpenCall, Relay, abandoned::AbandonInfo, cutoff::Cutoff, objects::FollowUp, record,
-    request::PreparedRequest, token_counter::TokenCounter,
+    abandoned::AbandonInfo, context::Relay, cutoff::Cutoff, record, request::PreparedRequest,
+    token_counter::TokenCounter,
 };
 use crate::{
     formats::{
@@ -31,8 +31,7 @@ use crate::{
     },
     spool::{JournalTicket, Spool},
     state::{
-        AccountState, Caller, CreditHold, FurtherKeyState, KeyPermit, KeyState, Snapshot,
-        WindowReservation,
+        AccountState, Caller, CreditHold, FurtherKeyState, KeyState, Snapshot, WindowReservation,
     },
     telemetry::CallRecorder,
 };
@@ -44,41 +43,52 @@ const GUESS_BYTES_MAX: usize = 256 * 1024;
 /// The charge of a call in progress. If it is dropped while a provider may be at work, it closes itself as interrupted.
 pub(super) struct PendingCharge {
     pub(super) record: UsageRecord,
+    /// When the latest attempt was sent; before that, when the call began.
+    pub(super) sent: Millis,
+    pub(super) basis: ChargeBasis,
+    pub(super) state: ChargeState,
+}
+
+/// What a charge is computed from and where it goes, from its beginning to its end. A charge that closes itself needs
+/// all of it, so it is kept here and not with the call.
+#[derive(Clone)]
+pub(super) struct ChargeBasis {
+    /// For the prices and the policy of abandoned calls.
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) account: Arc<AccountState>,
     /// The further client key of the call.
     client_key: Option<Arc<FurtherKeyState>>,
-    /// The request's bytes, shared, to count its tokens if no provider reports them.
-    body: Bytes,
+    pub(super) sinks: Arc<ChargeSinks>,
+    pub(super) clock: Clock,
     route: Route,
     /// Whether the response carries usage.
     pub(super) metered: bool,
-    pub(super) fixed_price: Option<Box<ModelPrice>>,
+    /// Use that the request itself states, where its model has a price for that.
+    request_measure: Option<RequestMeasure>,
+    /// The gateway makes the call itself; only its results are worth a record.
+    own: bool,
+}
+
+/// What changes until a charge is closed. Taken out as a whole, it leaves a charge that closes nothing.
+#[derive(Default)]
+pub(super) struct ChargeState {
     /// Whether an attempt is out with unknown outcome.
     at_upstream: bool,
     ticket: Option<JournalTicket>,
     credit_holds: CreditHolds,
     /// Its share of the account's windows.
     pub(super) windows: WindowReservation,
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) sinks: Arc<ChargeSinks>,
-    clock: Clock,
-    /// Keeps the call counted as open until its response has ended.
-    open: Option<OpenCall>,
-    /// Finished when the charge is closed.
-    pub(super) recorder: Option<CallRecorder>,
+    pub(super) fixed_price: Option<Box<ModelPrice>>,
+    /// The request's bytes, shared, to count its tokens if no provider reports them.
+    body: Bytes,
     /// Use beside tokens and images.
     pub(super) pieces: Vec<(BillPart, u64)>,
-    /// Use that the request itself states, where its model has a price for that.
-    request_measure: Option<RequestMeasure>,
     /// The longest prompt of several calls that share the record.
     longest: Option<u64>,
-    /// What else to do with the response.
-    pub(super) follow_up: Option<Box<FollowUp>>,
-    own: bool,
-    /// For the case that its client leaves.
+    /// For the case that its client leaves: to estimate what was written unseen.
     pub(super) abandon_info: AbandonInfo,
-    /// When the latest attempt was sent.
-    pub(super) sent: Millis,
+    /// Finished with the final record, which may be counted on another thread after the call.
+    pub(super) recorder: Option<CallRecorder>,
 }
 
 /// Where charges go. Each serving thread has its own: it holds shared parts, and counting their users for each call
@@ -104,10 +114,9 @@ pub(super) struct CreditHolds {
 
 /// Who pays for the call, and what was reserved for it.
 pub(super) struct Billing {
-    pub(super) caller: Caller,
+    pub(super) payer: Caller,
     pub(super) credit_holds: CreditHolds,
     pub(super) windows: WindowReservation,
-    pub(super) open: OpenCall,
     pub(super) metered: bool,
     /// Most tokens that the response may have.
     pub(super) output_max: u64,
@@ -115,24 +124,38 @@ pub(super) struct Billing {
     pub(super) fixed_price: Option<Box<ModelPrice>>,
 }
 
+impl Billing {
+    /// For a call that the gateway makes itself, which reserves nothing.
+    pub(super) fn of_own(payer: Caller) -> Self {
+        Self {
+            payer,
+            credit_holds: CreditHolds::default(),
+            windows: WindowReservation::default(),
+            metered: false,
+            output_max: 0,
+            fixed_price: None,
+        }
+    }
+}
+
 impl PendingCharge {
     pub(super) fn new(
         relay: &Relay,
         snapshot: Arc<Snapshot>,
-        payer: Billing,
+        billing: Billing,
         request: &PreparedRequest,
         plan: &RoutePlan,
     ) -> Box<Self> {
         let Billing {
-            caller,
-            credit_holds: holds,
-            windows: counted,
-            open,
+            payer,
+            credit_holds,
+            windows,
             metered,
             output_max,
             fixed_price,
-        } = payer;
-        let leaving = AbandonInfo {
+        } = billing;
+        let record = record::begun(&snapshot, &payer, request, plan);
+        let abandon_info = AbandonInfo {
             // Other routes write no text.
             output_max: if request.route.has_events() {
                 output_max
@@ -143,60 +166,42 @@ impl PendingCharge {
             asks_reasoning: request.facts.reasons,
             ..AbandonInfo::default()
         };
-        let record = record::begun(&snapshot, &caller, request, plan);
-        let Caller {
-            account,
-            key: client_key,
-        } = caller;
-        Box::new(Self {
-            record,
-            account,
-            client_key,
-            body: request.whole.clone(),
-            route: request.route,
-            metered,
-            fixed_price,
-            at_upstream: false,
-            ticket: None,
-            credit_holds: holds,
-            windows: counted,
+        let basis = ChargeBasis {
             snapshot,
+            account: payer.account,
+            client_key: payer.key,
             sinks: Arc::clone(&relay.sinks),
             clock: relay.clock.clone(),
-            open: Some(open),
-            recorder: None,
-            pieces: Vec::new(),
+            route: request.route,
+            metered,
             request_measure: RequestMeasure::of(request.path()),
-            longest: None,
-            follow_up: None,
             own: false,
-            abandon_info: leaving,
+        };
+        let state = ChargeState {
+            credit_holds,
+            windows,
+            fixed_price,
+            body: request.whole.clone(),
+            abandon_info,
+            ..ChargeState::default()
+        };
+        Box::new(Self {
+            record,
             sent: request.start,
+            basis,
+            state,
         })
     }
 
     /// The gateway makes the call itself; only its results are worth a record.
     pub(super) const fn is_own(&mut self) {
-        self.own = true;
-    }
-
-    /// Whether its work may continue after the call.
-    pub(super) fn may_go_on(&self) -> bool {
-        self.follow_up.as_ref().is_some_and(|follow| follow.later)
-    }
-
-    /// Whether its call makes an object.
-    pub(super) fn makes(&self) -> bool {
-        self.follow_up.as_ref().is_some_and(|follow| follow.makes())
+        self.basis.own = true;
     }
 
     /// What is reserved for it: of its account, and for root's calls only of the key's limit.
     pub(super) fn held(&self) -> Money {
-        let hold = self
-            .credit_holds
-            .account
-            .as_ref()
-            .or(self.credit_holds.key.as_ref());
+        let CreditHolds { account, key } = &self.state.credit_holds;
+        let hold = account.as_ref().or(key.as_ref());
         hold.map_or(Money::ZERO, CreditHold::amount)
     }
 
@@ -206,29 +211,16 @@ impl PendingCharge {
         self.record.images = images;
     }
 
-    /// Keeps the permit on a key until the response has ended.
-    pub(super) fn keep_permit(&mut self, permit: KeyPermit) {
-        if let Some(open) = &mut self.open {
-            open.permit = Some(permit);
-        }
-    }
-
     /// Whether the drain is over.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.sinks.cutoff.has_come()
-    }
-
-    /// The key that answers the call.
-    pub(super) fn key(&self) -> Option<&KeyState> {
-        let permit = self.open.as_ref()?.permit.as_ref()?;
-        Some(&permit.key)
+        self.basis.sinks.cutoff.has_come()
     }
 
     /// Records in the journal that an attempt is about to be sent. Returns `false` if that fails: then the call must
     /// not be sent, because it would be lost after a kill.
     pub(super) fn note_sent(&mut self, key: &KeyState, tries: u32) -> bool {
         self.record.tries = tries;
-        if !self.metered {
+        if !self.basis.metered {
             return true;
         }
         self.record.key = Some(key.key.id);
@@ -236,22 +228,22 @@ impl PendingCharge {
         self.record.status = record::INTERRUPTED;
         self.record.measure = UsageMeasure::Partial;
         self.record.tokens = self.guess(0);
-        self.pieces = self.guess_pieces();
-        self.at_upstream = true;
-        self.sent = self.clock.now();
+        self.state.pieces = self.guess_pieces();
+        self.state.at_upstream = true;
+        self.sent = self.basis.clock.now();
         self.price(true);
         self.note();
-        if self.ticket.is_none() {
-            self.ticket = self.sinks.spool.begin(&self.record);
+        if self.state.ticket.is_none() {
+            self.state.ticket = self.basis.sinks.spool.begin(&self.record);
         }
         // Not sent, so not charged either.
-        self.at_upstream = self.ticket.is_some();
-        self.at_upstream
+        self.state.at_upstream = self.state.ticket.is_some();
+        self.state.at_upstream
     }
 
     /// Records that the attempt failed, which costs nothing.
     pub(super) fn failed(&mut self) {
-        self.at_upstream = false;
+        self.state.at_upstream = false;
         self.record.key = None;
         self.record.status = StatusCode::BAD_GATEWAY.as_u16();
         self.record.measure = UsageMeasure::Measured;
@@ -261,15 +253,15 @@ impl PendingCharge {
 
     /// Writes what is known so far into the journal.
     pub(super) fn note(&mut self) {
-        if let Some(ticket) = &mut self.ticket {
-            self.sinks.spool.note(ticket, &self.record);
+        if let Some(ticket) = &mut self.state.ticket {
+            self.basis.sinks.spool.note(ticket, &self.record);
         }
     }
 
     /// Estimates tokens by the length of request and response; none for images and recordings.
     pub(super) fn guess(&self, delivered_bytes: u64) -> TokenUsage {
-        if self.route.is_metered() {
-            estimate(self.body.len().min(GUESS_BYTES_MAX), delivered_bytes)
+        if self.basis.route.is_metered() {
+            estimate(self.state.body.len().min(GUESS_BYTES_MAX), delivered_bytes)
         } else {
             TokenUsage::default()
         }
@@ -279,9 +271,10 @@ impl PendingCharge {
     pub(super) fn request_measure(&self) -> Option<RequestMeasure> {
         // Most requests state nothing, and then no price is looked up.
         let asked = self
+            .basis
             .request_measure
-            .filter(|_| self.fixed_price.is_none())?;
-        let price = self.snapshot.prices.find(&self.record.model_used)?;
+            .filter(|_| self.state.fixed_price.is_none())?;
+        let price = self.basis.snapshot.prices.find(&self.record.model_used)?;
         let charged = price.of(asked.part()).is_some_and(|it| it > Money::ZERO);
         charged.then_some(asked)
     }
@@ -290,18 +283,18 @@ impl PendingCharge {
     pub(super) fn guess_pieces(&self) -> Vec<(BillPart, u64)> {
         let asked = self.request_measure().into_iter();
         asked
-            .map(|it| (it.part(), it.guess(self.body.len())))
+            .map(|it| (it.part(), it.guess(self.state.body.len())))
             .collect()
     }
 
     /// Whether the call's tokens can be counted from its text.
     pub(super) const fn is_text(&self) -> bool {
-        self.route.is_metered()
+        self.basis.route.is_metered()
     }
 
     /// What its model can do, as far as that is known.
     pub(super) fn bounds(&self) -> ModelBounds {
-        let price = self.snapshot.prices.find(&self.record.model_used);
+        let price = self.basis.snapshot.prices.find(&self.record.model_used);
         price.map_or_else(ModelBounds::default, |price| ModelBounds {
             input: price.max_input,
             output: price.max_output,
@@ -310,14 +303,14 @@ impl PendingCharge {
 
     /// Drops the request's bytes.
     pub(super) fn forget_prompt(&mut self) {
-        self.body = Bytes::new();
+        self.state.body = Bytes::new();
     }
 
     /// Sets the cost of the tokens.
     pub(super) fn price(&mut self, billable: bool) {
-        let account = &self.account.account;
-        let prices = &self.snapshot.prices;
-        let fixed = self.fixed_price.as_deref();
+        let account = &self.basis.account.account;
+        let prices = &self.basis.snapshot.prices;
+        let fixed = self.state.fixed_price.as_deref();
         let Some(price) = fixed.or_else(|| prices.find(&self.record.model_used)) else {
             if billable {
                 self.record.sum = bill::without_price(&self.used());
@@ -332,7 +325,7 @@ impl PendingCharge {
         if !billable {
             return;
         }
-        let longest = self.longest.unwrap_or(self.record.tokens.input);
+        let longest = self.state.longest.unwrap_or(self.record.tokens.input);
         let sum = bill::lines_of_many(price, &self.used(), longest);
         let cost = sum.cost(account.rates, account.factor);
         self.record.sum = sum;
@@ -349,7 +342,7 @@ impl PendingCharge {
         BilledUsage {
             tokens: &self.record.tokens,
             images: &self.record.images,
-            pieces: &self.pieces,
+            pieces: &self.state.pieces,
             tier: &self.record.tier,
         }
     }
@@ -364,40 +357,21 @@ impl PendingCharge {
     /// Charges the model that the provider says has answered, out of several that the request named. A model without a
     /// price is another name of the requested one.
     pub(super) fn answered_by(&mut self, model: &str) {
-        let prices = &self.snapshot.prices;
+        let prices = &self.basis.snapshot.prices;
         let entry = |name: &str| prices.find(name).map(std::ptr::from_ref);
         let other = entry(model).is_some_and(|one| Some(one) != entry(&self.record.model_used));
-        if other && self.fixed_price.is_none() {
+        if other && self.state.fixed_price.is_none() {
             self.record.model_used = record::name(model);
         }
     }
 
     /// Takes the charge out; the one left in its place closes nothing.
-    fn take(&mut self) -> Self {
-        Self {
+    fn take(&mut self) -> Box<Self> {
+        Box::new(Self {
             record: self.record.clone(),
-            account: Arc::clone(&self.account),
-            client_key: self.client_key.clone(),
-            body: std::mem::take(&mut self.body),
-            route: self.route,
-            metered: self.metered,
-            fixed_price: self.fixed_price.take(),
-            at_upstream: std::mem::take(&mut self.at_upstream),
-            ticket: self.ticket.take(),
-            credit_holds: std::mem::take(&mut self.credit_holds),
-            windows: std::mem::take(&mut self.windows),
-            snapshot: Arc::clone(&self.snapshot),
-            sinks: Arc::clone(&self.sinks),
-            clock: self.clock.clone(),
-            open: self.open.take(),
-            recorder: self.recorder.take(),
-            pieces: std::mem::take(&mut self.pieces),
-            request_measure: self.request_measure,
-            longest: self.longest,
-            follow_up: self.follow_up.take(),
-            own: self.own,
-            abandon_info: self.abandon_info,
             sent: self.sent,
-        }
+            basis: self.basis.clone(),
+            state: std::mem::take(&mut self.state),
+        })
     }
 }

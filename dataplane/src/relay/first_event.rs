@@ -10,7 +10,7 @@ use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use proxyxai_contract::clock::Clock;
 
-use super::{Call, attempt::AttemptFailure, upstream_client::UpstreamBody};
+use super::{attempt::AttemptFailure, call::Call, upstream_client::UpstreamBody};
 use crate::formats::{
     error_classifier::{ClassifiedRefusal, classify_embedded},
     first_event::{FirstEvent, error_instead, may_become_error},
@@ -56,7 +56,7 @@ impl ResponseHead {
         silence: Duration,
         clock: &Clock,
     ) -> Result<(), AttemptFailure> {
-        if !call.metered || !self.parts.status.is_success() {
+        if !call.is_metered() || !self.parts.status.is_success() {
             return self.first().await;
         }
         if is_event_stream(&self.parts.headers) && call.request.route.has_events() {

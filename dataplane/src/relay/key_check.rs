@@ -8,9 +8,9 @@ use http_body_util::BodyExt as _;
 use proxyxai_contract::id::AccountId;
 use tokio::runtime::Handle;
 
-use super::{Call, Relay, headers, segments::BodySegments};
+use super::{attempt::is_storm, call::Call, context::Relay, headers, segments::BodySegments};
 use crate::{
-    formats::error_classifier::{FaultVerdict, UpstreamRefusal, classify},
+    formats::error_classifier::{ClassifiedRefusal, FaultVerdict, UpstreamRefusal, classify},
     state::{DialectNeed, KeyFailure, KeyQuery, KeyState, Snapshot},
 };
 
@@ -29,94 +29,103 @@ struct KeyCheck {
     of_model: bool,
 }
 
-impl Relay {
-    /// Starts a check whether a key is accepted, unless one was started a moment ago.
-    pub(super) fn start_key_check(&self, call: &Call, key: &Arc<KeyState>) {
-        if !key.health.may_inquire(self.clock.now()) {
-            return;
-        }
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        let inquiry = KeyCheck {
-            key: Arc::clone(key),
-            snapshot: Arc::clone(&call.charge.snapshot),
-            account: call.key_query().account,
-            customer: call.key_query().customer,
-            of_model: call.metered,
-        };
-        let relay = self.clone();
-        drop(runtime.spawn(async move { relay.find_out(&inquiry).await }));
-    }
+/// What the provider replied.
+struct KeyCheckReply {
+    status: StatusCode,
+    verdict: FaultVerdict,
+    reason: String,
+}
 
-    async fn find_out(&self, inquiry: &KeyCheck) {
-        let KeyCheck {
-            key,
-            snapshot,
-            account,
-            customer,
-            of_model,
-        } = inquiry;
-        let health = &key.health;
-        let _probe = of_model.then(|| health.begin_inquiry(self.clock.now()));
-        let said = tokio::time::timeout(WAIT, self.ask_for_models(key)).await;
-        let Some((status, verdict, reason)) = said.ok().flatten() else {
-            return;
-        };
-        let refused = matches!(
-            verdict,
-            FaultVerdict::RetryQuarantine | FaultVerdict::RetryDoubt
-        );
-        if status.is_success() {
-            health.vouch(*account);
-        } else if refused {
-            let trouble = KeyFailure {
-                verdict: FaultVerdict::RetryQuarantine,
-                reason: &reason,
-                connect_failure: None,
-                storm: self.storm(snapshot, key),
-            };
-            let want = KeyQuery {
-                model: "",
-                account: *account,
-                customer: *customer,
-                dialect_need: DialectNeed::Any,
-            };
-            self.report_health(health.fail(key.key.id, want, trouble, self.clock.now()));
-        }
+/// Starts a check whether a key is accepted, unless one was started a moment ago.
+pub(super) fn start_key_check(relay: &Relay, call: &Call, key: &Arc<KeyState>) {
+    if !key.health.may_inquire(relay.clock.now()) {
+        return;
     }
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let key_check = KeyCheck {
+        key: Arc::clone(key),
+        snapshot: Arc::clone(&call.charge.basis.snapshot),
+        account: call.key_query().account,
+        customer: call.key_query().customer,
+        of_model: call.is_metered(),
+    };
+    let relay = relay.clone();
+    drop(runtime.spawn(async move { check(&relay, &key_check).await }));
+}
 
-    async fn ask_for_models(&self, key: &KeyState) -> Option<(StatusCode, FaultVerdict, String)> {
-        let provider = &key.key.provider;
-        let path = provider
-            .join(&PathAndQuery::from_static("/v1/models"))
-            .ok()?;
-        let request = || {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::HOST, key.host.clone());
-            headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-            headers.insert(header::VIA, self.via.clone());
-            headers::add_key_headers(&mut headers, key, false);
-            let mut request = Request::new(BodySegments::new([]));
-            *request.uri_mut() = path.clone().into();
-            *request.headers_mut() = headers;
-            request
+async fn check(relay: &Relay, key_check: &KeyCheck) {
+    let KeyCheck {
+        key,
+        snapshot,
+        account,
+        customer,
+        of_model,
+    } = key_check;
+    let health = &key.health;
+    let _probe = of_model.then(|| health.begin_inquiry(relay.clock.now()));
+    let said = tokio::time::timeout(WAIT, ask_for_models(relay, key)).await;
+    let Some(reply) = said.ok().flatten() else {
+        return;
+    };
+    let refused = matches!(
+        reply.verdict,
+        FaultVerdict::RetryQuarantine | FaultVerdict::RetryDoubt
+    );
+    if reply.status.is_success() {
+        health.vouch(*account);
+    } else if refused {
+        let trouble = KeyFailure {
+            verdict: FaultVerdict::RetryQuarantine,
+            reason: &reply.reason,
+            connect_failure: None,
+            storm: is_storm(relay, snapshot, key),
         };
-        let answer = self.client.send(provider.origin(), request).await.ok()?;
-        let (parts, mut body) = answer.into_parts();
-        let mut text = Vec::new();
-        while text.len() < BODY_BYTES_MAX
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            text.extend_from_slice(frame.data_ref().map_or(&[], AsRef::as_ref));
-        }
-        let header = |name: &str| parts.headers.get(name)?.to_str().ok();
-        let refusal = UpstreamRefusal {
-            status: parts.status.as_u16(),
-            body: &text,
-            of_model: true,
+        let want = KeyQuery {
+            model: "",
+            account: *account,
+            customer: *customer,
+            dialect_need: DialectNeed::Any,
         };
-        let judged = classify(refusal, &header, self.clock.now());
-        Some((parts.status, judged.verdict, judged.reason))
+        relay.report_health(health.fail(key.key.id, want, trouble, relay.clock.now()));
     }
+}
+
+async fn ask_for_models(relay: &Relay, key: &KeyState) -> Option<KeyCheckReply> {
+    let provider = &key.key.provider;
+    let path = provider
+        .join(&PathAndQuery::from_static("/v1/models"))
+        .ok()?;
+    let request = || {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, key.host.clone());
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(header::VIA, relay.via.clone());
+        headers::add_key_headers(&mut headers, key, false);
+        let mut request = Request::new(BodySegments::new([]));
+        *request.uri_mut() = path.clone().into();
+        *request.headers_mut() = headers;
+        request
+    };
+    let answer = relay.client.send(provider.origin(), request).await.ok()?;
+    let (parts, mut body) = answer.into_parts();
+    let mut text = Vec::new();
+    while text.len() < BODY_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        text.extend_from_slice(frame.data_ref().map_or(&[], AsRef::as_ref));
+    }
+    let header = |name: &str| parts.headers.get(name)?.to_str().ok();
+    let refusal = UpstreamRefusal {
+        status: parts.status.as_u16(),
+        body: &text,
+        of_model: true,
+    };
+    let ClassifiedRefusal { verdict, reason } = classify(refusal, &header, relay.clock.now());
+    Some(KeyCheckReply {
+        status: parts.status,
+        verdict,
+        reason,
+    })
 }

@@ -5,17 +5,16 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::select_all;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use proxyxai_contract::snapshot::AccountConfig;
 use tokio::{sync::futures::Notified, time::Instant};
 
-use super::Relay;
+use super::{admission::CallerContext, context::Relay};
 use crate::{
     decide::{
         admit::Refusal,
         limit::{self, EffectiveLimit, RemainingLimits, WindowDecision, WindowStatus},
     },
     formats::Route,
-    state::{Caller, RateLimitWindows, Snapshot, WindowReservation, windows},
+    state::{RateLimitWindows, WindowReservation, windows},
 };
 
 /// How long a call waits for control to grant units.
@@ -47,65 +46,73 @@ pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u
     prompt.saturating_add(max_tokens.unwrap_or_default()).max(1)
 }
 
-impl Relay {
-    /// Counts a call in its windows and those above: for the model it asks for, with the tokens it may use, or `None`
-    /// if it makes none.
-    ///
-    /// # Errors
-    /// Errors if a window has nothing left, or control did not answer in time.
-    pub(super) async fn count_in_windows(
-        &self,
-        snapshot: &Snapshot,
-        caller: &Caller,
-        chain: &[&AccountConfig],
-        (model, tokens): (Option<&str>, Option<u64>),
-    ) -> Result<WindowReservation, Refusal> {
-        let settings = &snapshot.settings;
-        let limits = limit::effective_limits(caller.asker(chain), &settings.model_limits, model);
-        if limits.is_empty() {
-            return Ok(WindowReservation::default());
+/// What a call uses of its windows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WindowUse<'a> {
+    /// The model it asks for.
+    pub(super) model: Option<&'a str>,
+    /// The tokens it may use; `None` if it makes none.
+    pub(super) tokens: Option<u64>,
+}
+
+/// Counts a call in its windows and those above.
+///
+/// # Errors
+/// Errors if a window has nothing left, or control did not answer in time.
+pub(super) async fn count_in_windows(
+    relay: &Relay,
+    context: CallerContext<'_>,
+    wanted: WindowUse<'_>,
+) -> Result<WindowReservation, Refusal> {
+    let WindowUse { model, tokens } = wanted;
+    let settings = &context.snapshot.settings;
+    let limits = limit::effective_limits(context.scope(), &settings.model_limits, model);
+    if limits.is_empty() {
+        return Ok(WindowReservation::default());
+    }
+    let places = places(context, &limits);
+    let mut deadline = None;
+    loop {
+        // From here on no wake-up is missed.
+        let answered: Vec<_> = match deadline {
+            Some(_) => places
+                .iter()
+                .map(|(windows, _)| listening(windows))
+                .collect(),
+            None => Vec::new(),
+        };
+        let (zone, now) = (&settings.zone, relay.clock.now());
+        match windows::admit(&places, tokens, zone, now, &relay.outbox.wanting) {
+            Ok(counted) => return Ok(counted),
+            Err(WindowDecision::Refused(refusal)) => return Err(refusal),
+            Err(WindowDecision::Wait | WindowDecision::Admitted { .. }) => {}
         }
-        let places = places(snapshot, caller, chain, &limits);
-        let mut deadline = None;
-        loop {
-            // From here on no wake-up is missed.
-            let answered: Vec<_> = match deadline {
-                Some(_) => places
-                    .iter()
-                    .map(|(windows, _)| listening(windows))
-                    .collect(),
-                None => Vec::new(),
-            };
-            let (zone, now) = (&settings.zone, self.clock.now());
-            match windows::admit(&places, tokens, zone, now, &self.outbox.wanting) {
-                Ok(counted) => return Ok(counted),
-                Err(WindowDecision::Refused(refusal)) => return Err(refusal),
-                Err(WindowDecision::Wait | WindowDecision::Admitted { .. }) => {}
-            }
-            let Some(deadline) = deadline else {
-                // Few calls have to wait. Loop once more after enabling the notification, so that no wake-up is lost.
-                deadline = Some(Instant::now() + GRANT_WAIT_MAX);
-                continue;
-            };
-            if Instant::now() >= deadline {
-                return Err(Refusal::Unavailable);
-            }
-            let until = deadline.min(Instant::now() + GRANT_LOOK);
-            // Check again, woken or not.
-            tokio::time::timeout_at(until, select_all(answered))
-                .await
-                .ok();
+        let Some(deadline) = deadline else {
+            // Few calls have to wait. Loop once more after enabling the notification, so that no wake-up is lost.
+            deadline = Some(Instant::now() + GRANT_WAIT_MAX);
+            continue;
+        };
+        if Instant::now() >= deadline {
+            return Err(Refusal::Unavailable);
         }
+        let until = deadline.min(Instant::now() + GRANT_LOOK);
+        // Check again, woken or not.
+        tokio::time::timeout_at(until, select_all(answered))
+            .await
+            .ok();
     }
 }
 
 /// Where a call is counted: at its key and at each account that has limits for it.
 fn places<'a, 'l>(
-    snapshot: &'a Snapshot,
-    caller: &'a Caller,
-    chain: &[&AccountConfig],
+    context: CallerContext<'a>,
     limits: &'l [EffectiveLimit<'l>],
 ) -> Vec<(&'a Arc<RateLimitWindows>, &'l [EffectiveLimit<'l>])> {
+    let CallerContext {
+        snapshot,
+        caller,
+        chain,
+    } = context;
     let windows = |limit: &EffectiveLimit<'_>| match (limit.key, limit.at) {
         (Some(_), _) => caller.key.as_ref().map(|key| &key.windows),
         (None, 0) => Some(&caller.account.windows),

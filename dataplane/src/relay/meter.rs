@@ -3,24 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use proxyxai_contract::{
-    clock::{Clock, Millis},
-    usage::UsageMeasure,
-};
+use proxyxai_contract::{clock::Millis, usage::UsageMeasure};
 
 use super::{
-    Call, Relay,
     abandoned::client_is_gone,
-    charge::{ChargeSinks, PendingCharge},
-    objects::FollowUpOutcome,
+    call::Call,
+    charge::{ChargeSinks, ChargeState, PendingCharge},
+    follow_up::{FollowUp, FollowUpOutcome, SeenResponse},
+    open_call::OpenCall,
     record::elapsed,
     timeouts::FrameGap,
 };
 use crate::{
+    decide::blame::Blamer,
     formats::{
         secret_mask::SecretMask,
         usage::{ResolvedUsage, Subject, UsageReader, UsageSchema},
     },
+    state::KeyState,
     telemetry::ResponseEnd,
 };
 
@@ -30,14 +30,17 @@ const NOTE_BYTES: u64 = 4096;
 /// Meters one response.
 pub(super) struct ResponseMeter {
     reader: Option<Box<UsageReader>>,
+    /// What else to do with the response.
+    follow_up: Option<Box<FollowUp>>,
     charge: Box<PendingCharge>,
+    /// After the charge, so that a dropped response is charged before its call stops to count as open.
+    open: OpenCall,
     /// Whether the call is charged by this usage.
     metered: bool,
     /// Whether the request named several models.
     chooses: bool,
     /// Whether the client left before the response ended.
     left: bool,
-    clock: Clock,
     noted: JournaledState,
 }
 
@@ -50,38 +53,33 @@ struct JournaledState {
 }
 
 impl ResponseMeter {
-    pub(super) fn new(
-        relay: &Relay,
-        call: Box<Call>,
-        tries: u32,
-        status: StatusCode,
-        streamed: bool,
-    ) -> Self {
+    pub(super) fn new(call: Box<Call>, tries: u32, status: StatusCode, streamed: bool) -> Self {
         let Call {
             request,
-            charge: mut bill,
-            metered,
+            follow_up,
+            mut charge,
+            open,
             ..
         } = *call;
-        let key = bill.key().map(|key| (key.key.id, key.key.level));
-        let record = &mut bill.record;
-        record.key = key.map(|(id, _)| id);
-        if let Some((_, level)) = key {
-            record.level = level;
-            let now = relay.clock.now();
+        let record = &mut charge.record;
+        record.key = None;
+        if let Some(KeyState { key, .. }) = open.key() {
+            record.key = Some(key.id);
+            record.level = key.level;
+            let now = charge.basis.clock.now();
             record.first_byte_ms = elapsed(request.start, now);
-            bill.add_silence_until(now);
+            charge.add_silence_until(now);
         }
-        bill.abandon_info.unheard = client_is_gone();
-        let record = &mut bill.record;
+        charge.state.abandon_info.unheard = client_is_gone();
+        let record = &mut charge.record;
         (record.tries, record.status, record.streamed) = (tries, status.as_u16(), streamed);
         let schema = UsageSchema::of(request.route, &record.path);
         // A refusal costs nothing, even if it reports usage.
-        let metered = metered && status.is_success();
+        let metered = charge.basis.metered && status.is_success();
         if !metered {
-            bill.forget_prompt();
+            charge.forget_prompt();
         }
-        let follows = bill.follow_up.as_ref().is_some_and(|it| it.listens());
+        let follows = follow_up.as_ref().is_some_and(|follow| follow.listens());
         // If the provider had a choice of models, its response says which one is charged.
         let chooses = metered && !request.facts.named.is_empty();
         let listens = follows || chooses;
@@ -92,11 +90,12 @@ impl ResponseMeter {
         };
         Self {
             reader,
-            charge: bill,
+            follow_up,
+            charge,
+            open,
             metered,
             chooses,
             left: false,
-            clock: relay.clock.clone(),
             noted: JournaledState::default(),
         }
     }
@@ -129,7 +128,7 @@ impl ResponseMeter {
     /// A chunk of the stream arrived this long after the one before.
     pub(super) fn gap(&mut self, gap: FrameGap) {
         self.whole_gap(gap);
-        if let Some(recorder) = &self.charge.recorder {
+        if let Some(recorder) = &self.charge.state.recorder {
             recorder.gap(gap.time);
         }
     }
@@ -143,28 +142,38 @@ impl ResponseMeter {
 
     /// Nothing arrived for this long.
     pub(super) fn add_silence(&mut self, time: Duration) {
-        self.charge.abandon_info.add_silence(time);
+        self.charge.state.abandon_info.add_silence(time);
     }
 
     /// The client leaves. That does not matter once the response has reported its usage or its last event. A complete
     /// choice is no sign: another may be incomplete, and reasoning is reported after it.
     pub(super) fn leave(&mut self) {
-        let told = |reader: &UsageReader| reader.closed() || reader.has_last_word();
-        self.left = !self.reader.as_ref().is_some_and(|reader| told(reader));
+        let is_over = |reader: &UsageReader| reader.closed() || reader.has_last_word();
+        self.left = !self.reader.as_ref().is_some_and(|reader| is_over(reader));
     }
 
     /// Whether to read the response without a client.
     pub(super) fn reads_on(&self) -> bool {
-        self.metered && self.charge.reads_on()
+        self.metered && self.learns_cost()
     }
 
     /// Whether the reserved credit covers the cost of the response so far.
     pub(super) fn is_covered(&self) -> bool {
-        self.charge.is_covered() || !self.charge.reads_on()
+        self.charge.is_covered() || !self.learns_cost()
     }
 
-    pub(super) fn office(&self) -> Arc<ChargeSinks> {
-        Arc::clone(&self.charge.sinks)
+    /// Whether its call continues without its client to learn its exact cost.
+    fn learns_cost(&self) -> bool {
+        !self.may_go_on() && self.charge.reads_on()
+    }
+
+    /// Whether its work may continue after the call.
+    fn may_go_on(&self) -> bool {
+        self.follow_up.as_ref().is_some_and(|follow| follow.later)
+    }
+
+    pub(super) fn sinks(&self) -> Arc<ChargeSinks> {
+        Arc::clone(&self.charge.basis.sinks)
     }
 
     /// Whether the drain is over.
@@ -174,7 +183,7 @@ impl ResponseMeter {
 
     /// Masks the key that answers.
     pub(super) fn mask(&self) -> Option<&SecretMask> {
-        self.charge.key().map(|key| &key.mask)
+        self.open.key().map(|key| &key.mask)
     }
 
     /// Whether the response has sent its last event.
@@ -187,7 +196,7 @@ impl ResponseMeter {
         let near = |reader: &UsageReader| reader.is_near_end() && !reader.closed();
         let reader = self.reader.as_deref();
         let id = reader.and_then(UsageReader::subject);
-        let nameless = self.charge.may_go_on() && id.is_some_and(|subject| subject.id().is_none());
+        let nameless = self.may_go_on() && id.is_some_and(|subject| subject.id().is_none());
         nameless || reader.is_some_and(near)
     }
 
@@ -198,27 +207,39 @@ impl ResponseMeter {
     }
 
     /// Closes the charge.
-    pub(super) fn finish(self, ending: ResponseEnd) {
+    pub(super) fn finish(self, end: ResponseEnd) {
         let Self {
             reader,
-            charge: mut bill,
+            follow_up,
+            mut charge,
+            open,
             metered,
             chooses,
             left,
-            clock,
             noted: _,
         } = self;
-        let now = clock.now();
-        bill.record.duration_ms = elapsed(bill.record.start, now);
+        let now = charge.basis.clock.now();
+        charge.record.duration_ms = elapsed(charge.record.start, now);
         let finished = reader.as_ref().is_some_and(|reader| reader.finished());
-        let heard = matches!(ending, ResponseEnd::Complete | ResponseEnd::Cut);
-        let ending = tell_ending(&mut bill, (ending, left), finished, now);
-        let come = conclude(
-            &mut bill,
-            reader.as_deref(),
-            ending == ResponseEnd::Complete,
-        );
-        let pays = match come {
+        let heard = matches!(end, ResponseEnd::Complete | ResponseEnd::Cut);
+        let end = seen_end(end, finished);
+        record_end(&mut charge, end, left && !finished);
+        if end == ResponseEnd::Cut
+            && let Some(key) = open.key()
+        {
+            report_break(&charge, key, now);
+        }
+        let is_success = (200..300).contains(&charge.record.status);
+        let seen = SeenResponse {
+            key: open.key().map(|key| key.key.id),
+            reader: reader.as_deref(),
+            whole: end == ResponseEnd::Complete,
+        };
+        let outcome = match follow_up.filter(|_| is_success) {
+            Some(follow) => follow.conclude(&mut charge, seen),
+            None => FollowUpOutcome::Usual,
+        };
+        let pays = match outcome {
             FollowUpOutcome::Usual => metered,
             FollowUpOutcome::Settles => true,
             FollowUpOutcome::GoesOn | FollowUpOutcome::Nothing | FollowUpOutcome::CameToNothing => {
@@ -226,48 +247,57 @@ impl ResponseMeter {
             }
         };
         let Some(reader) = reader.filter(|_| pays) else {
-            let answered = bill.key().is_some() && (200..300).contains(&bill.record.status);
+            let answered = open.key().is_some() && is_success;
             // Work that continues, or came to nothing, is not charged with the call.
-            let billable = answered && come == FollowUpOutcome::Usual;
-            bill.costs_nothing();
-            bill.record.measure = UsageMeasure::Measured;
-            bill.close(billable);
+            let billable = answered && outcome == FollowUpOutcome::Usual;
+            charge.costs_nothing();
+            charge.record.measure = UsageMeasure::Measured;
+            charge.close(billable);
             return;
         };
         if chooses && let Some(subject) = reader.subject() {
-            bill.answered_by(subject.model());
+            charge.answered_by(subject.model());
         }
-        let known = ResolvedUsage::of(&reader, ending == ResponseEnd::Complete, || bill.bounds());
-        note(&known, &mut bill, &reader);
+        let known = ResolvedUsage::of(&reader, end == ResponseEnd::Complete, || charge.bounds());
+        note(&known, &mut charge, &reader);
         if known.absurd {
-            tell_absurd(&mut bill);
+            report_absurd(&mut charge, open.key());
         }
         if left {
-            match bill.client_left(heard) {
+            match charge.client_left(heard) {
                 Ok(()) => return,
-                Err(open) => bill = open,
+                Err(unclosed) => charge = unclosed,
             }
         }
-        close(bill, &known, reader);
+        close(charge, open, &known, reader);
     }
 }
 
 /// Closes the charge with what is known and what is counted.
-fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<UsageReader>) {
+fn close(
+    mut charge: Box<PendingCharge>,
+    open: OpenCall,
+    known: &ResolvedUsage,
+    mut reader: Box<UsageReader>,
+) {
     let parts = reader.subject().map(Subject::sums).unwrap_or_default();
     if !parts.is_empty() {
-        return bill.close_parts(parts);
+        return charge.close_parts(parts);
     }
-    if !bill.is_text() {
+    if !charge.is_text() {
         if known.reported.is_some() {
-            return bill.close(true);
+            return charge.close(true);
         }
-        return bill.close_asked().unwrap_or_else(|bill| bill.close(true));
+        // The call is over, however long the count takes.
+        drop(open);
+        return charge
+            .close_asked()
+            .unwrap_or_else(|charge| charge.close(true));
     }
     if known.is_nothing(&reader) {
         // A proxy's page, an error that the client is to see, or nothing at all.
-        bill.costs_nothing();
-        return bill.close(false);
+        charge.costs_nothing();
+        return charge.close(false);
     }
     if known.counts_input || known.counts_output {
         let prose = reader.take_output_text();
@@ -281,75 +311,69 @@ fn close(mut bill: Box<PendingCharge>, known: &ResolvedUsage, mut reader: Box<Us
             }
         };
         let tokens = known.reported.map(|reported| reported.tokens);
-        bill.close_counted(output, tokens, known.counts_input);
+        // The call is over, however long the count takes.
+        drop(open);
+        charge.close_counted(output, tokens, known.counts_input);
     } else {
-        bill.close(true);
+        charge.close(true);
     }
 }
 
-/// Reports to the recorder and the key how a response ended.
-fn tell_ending(
-    bill: &mut PendingCharge,
-    (ending, left): (ResponseEnd, bool),
-    finished: bool,
-    now: Millis,
-) -> ResponseEnd {
-    // Some clients disconnect right after the end marker; nothing is missing then.
-    let ending = match ending {
+/// How a response ended, for its reader. Some clients disconnect right after the end marker; nothing is missing then.
+fn seen_end(end: ResponseEnd, finished: bool) -> ResponseEnd {
+    match end {
         ResponseEnd::Abandoned | ResponseEnd::Stopped if finished => ResponseEnd::Complete,
-        ending => ending,
+        end => end,
+    }
+}
+
+/// Records how a response ended. A client that left before the end did not hear it.
+fn record_end(charge: &mut PendingCharge, end: ResponseEnd, left_before_end: bool) {
+    let ChargeState {
+        recorder,
+        abandon_info,
+        ..
+    } = &mut charge.state;
+    let Some(recorder) = recorder else {
+        return;
     };
-    if let Some(recorder) = &mut bill.recorder {
-        let unheard = left && !finished || bill.abandon_info.unheard;
-        let unheard = unheard && ending != ResponseEnd::Cut;
-        recorder.ended(if unheard {
-            ResponseEnd::Abandoned
-        } else {
-            ending
-        });
-    }
-    if ending == ResponseEnd::Cut
-        && let Some(key) = bill.key()
-    {
-        let whose = (bill.record.account, bill.account.customer);
-        key.health.broke_off(whose, now);
-    }
-    ending
+    let unheard = left_before_end || abandon_info.unheard;
+    recorder.ended(match end {
+        ResponseEnd::Cut => ResponseEnd::Cut,
+        _ if unheard => ResponseEnd::Abandoned,
+        end => end,
+    });
+}
+
+/// A key's response to this account broke off.
+fn report_break(charge: &PendingCharge, key: &KeyState, now: Millis) {
+    let blamer = Blamer {
+        account: charge.record.account,
+        customer: charge.basis.account.customer,
+    };
+    key.health.broke_off(blamer, now);
 }
 
 /// Sets what is known, estimated by length where it will be counted.
-fn note(known: &ResolvedUsage, bill: &mut PendingCharge, reader: &UsageReader) {
-    let guess = bill.guess(reader.delivered_bytes());
-    bill.record.tokens = known.tokens(&guess);
-    bill.record.measure = known.measure;
-    bill.pieces = match &known.reported {
+fn note(known: &ResolvedUsage, charge: &mut PendingCharge, reader: &UsageReader) {
+    let guess = charge.guess(reader.delivered_bytes());
+    charge.record.tokens = known.tokens(&guess);
+    charge.record.measure = known.measure;
+    charge.state.pieces = match &known.reported {
         Some(_) => reader.pieces(),
-        None => [reader.pieces(), bill.guess_pieces()].concat(),
+        None => [reader.pieces(), charge.guess_pieces()].concat(),
     };
-    reader.tier().clone_into(&mut bill.record.tier);
+    reader.tier().clone_into(&mut charge.record.tier);
 }
 
-/// What a response means beside its usage.
-fn conclude(
-    bill: &mut PendingCharge,
-    reader: Option<&UsageReader>,
-    whole: bool,
-) -> FollowUpOutcome {
-    let answered = (200..300).contains(&bill.record.status);
-    match bill.follow_up.take().filter(|_| answered) {
-        Some(follow) => follow.conclude(bill, reader, whole),
-        None => FollowUpOutcome::Usual,
-    }
-}
-
-fn tell_absurd(bill: &mut PendingCharge) {
+fn report_absurd(charge: &mut PendingCharge, key: Option<&KeyState>) {
     tracing::warn!(
-        request.id = bill.record.request_id,
-        key.id = bill.key().map(|key| key.key.id.get()),
-        model = bill.record.model_used,
+        request.id = charge.record.request_id,
+        key.id = key.map(|key| key.key.id.get()),
+        model = charge.record.model_used,
         "a provider reported counts of tokens that can not be; they are counted here"
     );
-    if let Some(recorder) = &mut bill.recorder {
+    if let Some(recorder) = &mut charge.state.recorder {
         recorder.is_absurd();
     }
 }

@@ -10,7 +10,7 @@ use http::{
 
 use super::{
     buffer_budget::BufferReservation,
-    request::{self, ReceivedBody},
+    receive::{self, ReceivedBody},
 };
 use crate::{
     decide::admit::Refusal,
@@ -105,7 +105,7 @@ fn taken_off(headers: &HeaderMap) -> Option<HeaderName> {
 pub(super) async fn unpack(
     received: ReceivedBody,
     coding: Option<ContentCoding>,
-    room: &mut BufferReservation,
+    reservation: &mut BufferReservation,
     body_bytes_max: usize,
 ) -> Result<ReceivedBody, Refusal> {
     let Some(coding) = coding.filter(|_| !received.body.is_empty()) else {
@@ -121,7 +121,7 @@ pub(super) async fn unpack(
     let beside = packed.len() + unpacking.memory_bytes();
     let mut body = Vec::new();
     loop {
-        make_space(&mut body, beside, room)?;
+        make_space(&mut body, beside, reservation)?;
         let made = unpacking.step(STEP_BYTES, &mut body);
         if made.map_err(|_| damaged())? == 0 {
             break;
@@ -135,7 +135,7 @@ pub(super) async fn unpack(
     }
     drop(unpacking);
     body.shrink_to_fit();
-    room.shrink(packed.len() + body.len());
+    reservation.shrink(packed.len() + body.len());
     Ok(ReceivedBody {
         body: Bytes::from(body),
         packed: Some(packed),
@@ -147,7 +147,7 @@ pub(super) async fn unpack(
 fn make_space(
     body: &mut Vec<u8>,
     beside: usize,
-    room: &mut BufferReservation,
+    reservation: &mut BufferReservation,
 ) -> Result<(), Refusal> {
     let (held, needed) = (body.capacity(), body.len() + STEP_BYTES);
     if needed <= held {
@@ -155,7 +155,7 @@ fn make_space(
     }
     let grown = needed.max(held * 2);
     // Both buffers exist while one is copied to the other.
-    request::hold(room, beside + held + grown)?;
+    receive::hold(reservation, beside + held + grown)?;
     body.reserve_exact(grown - body.len());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The relay's part of routing: planning a call, the most any of its models may cost, and switching from one model to
-//! the next. The rules are in the contract's `plan`.
+//! The relay's part of routing: planning a call, and the most any of its models may cost. The rules are in the
+//! contract's `plan`.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use proxyxai_contract::{
     bill::{self, UsageCeiling},
-    id::Level,
-    load_balancing::{KeyAffinity, KeyStrategy},
+    load_balancing::KeyAffinity,
     money::Money,
     object::PendingWork,
     plan::{self, RoutePlan, RouteRefusal},
@@ -17,70 +16,32 @@ use proxyxai_contract::{
     tokens::ImageUsage,
 };
 
-use super::{Call, record, request};
+use super::{
+    admission::{CallHead, CallerContext},
+    context::Relay,
+    objects,
+    receive::ReadRequest,
+    record, request,
+    terms::CallTerms,
+};
 use crate::{
     decide::{
         admit::{self, CallerScope, Refusal},
         ceiling,
-        endpoint_access::AllowedEndpoint,
+        endpoint_access::{AllowedEndpoint, EndpointRequest},
     },
     formats::{
-        Dialect, Route,
+        Dialect,
         batch::{self, BatchCall},
         conversation::{self, ConversationHash},
         references::Reference,
         request::RequestFacts,
     },
-    state::{AccountState, DialectNeed, KeyQuery, Snapshot},
+    state::{AccountState, DialectNeed, Snapshot},
 };
 
 /// Calls of a batch that are processed in one step: less than a millisecond.
 const STEP_CALLS: usize = 1024;
-
-impl Call {
-    /// The model of the current stage.
-    pub(super) fn model(&self) -> &str {
-        self.plan
-            .stages
-            .get(self.stage)
-            .map_or("", |stage| &stage.model)
-    }
-
-    /// What it needs a key for.
-    pub(super) fn key_query(&self) -> KeyQuery<'_> {
-        KeyQuery {
-            model: self.model(),
-            account: self.charge.record.account,
-            customer: self.charge.account.customer,
-            dialect_need: self.dialect_need,
-        }
-    }
-
-    /// The levels of the current stage.
-    pub(super) fn hops(&self) -> &[plan::PlanLevel] {
-        let stage = self.plan.stages.get(self.stage);
-        stage.map_or(&[], |stage| &stage.hops)
-    }
-
-    /// How keys of a level are chosen.
-    pub(super) fn strategy(&self, level: Level) -> KeyStrategy {
-        self.charge.snapshot.settings.rotation.strategies.of(level)
-    }
-
-    /// Switches to a stage of the plan; from here on everything is for that stage's model.
-    pub(super) fn switch_stage(&mut self, stage: usize) {
-        if self.stage == stage {
-            return;
-        }
-        self.stage = stage;
-        if let Some(stage) = self.plan.stages.get(stage) {
-            self.request.name_model(&stage.model);
-            let (path, asked) = (self.request.path(), self.request.facts.pictures());
-            let images = record::images(&self.charge.snapshot, &stage.model, path, asked);
-            self.charge.name_model(&stage.model, images);
-        }
-    }
-}
 
 /// The dialect that a key must speak for a call that no model routes. If a key of the plan is sure to speak Anthropic,
 /// no other is asked in that dialect.
@@ -105,8 +66,24 @@ pub(super) fn dialect_need(
     }
 }
 
-/// Hash of what the calls of one conversation share, so that they get the same key.
+/// Hash of what the calls of one conversation share, so that they get the same key. Calls without a model that make an
+/// object share their account's.
 pub(super) async fn conversation(
+    context: CallerContext<'_>,
+    head: &CallHead,
+    read: &ReadRequest,
+    terms: &CallTerms,
+) -> Option<ConversationHash> {
+    let headers = &head.parts.headers;
+    let said = said_conversation(context.snapshot, headers, &read.received.body).await;
+    said.or_else(|| {
+        let keeps_together = terms.makes_object() && !terms.takes_model;
+        keeps_together.then(|| objects::of_account(context.caller.account.account.id))
+    })
+}
+
+/// The conversation that a request names or continues.
+async fn said_conversation(
     snapshot: &Snapshot,
     headers: &HeaderMap,
     body: &Bytes,
@@ -162,12 +139,19 @@ pub(super) fn plan(
 
 /// The most a metered call can cost, with any of its models.
 pub(super) fn ceiling(
-    snapshot: &Snapshot,
-    account: &AccountState,
+    relay: &Relay,
+    context: CallerContext<'_>,
+    asked: EndpointRequest<'_>,
     plan: &RoutePlan,
-    ((route, path), body_bytes, assumed): ((Route, &str), usize, ceiling::Assumed),
-    facts: &RequestFacts,
+    read: &ReadRequest,
 ) -> ceiling::CostCeiling {
+    let CallerContext {
+        snapshot, caller, ..
+    } = context;
+    let ReadRequest { received, facts } = read;
+    let (route, path) = (asked.found.route(), asked.path);
+    let body_bytes = received.body.len();
+    let assumed = relay.config.limits.assumed();
     let of = |model: &str| {
         let bounds = ceiling::RequestBounds {
             body_bytes,
@@ -181,7 +165,7 @@ pub(super) fn ceiling(
             assumed,
         };
         let price = snapshot.prices.find(model);
-        ceiling::ceiling(price, &bounds, &account.account)
+        ceiling::ceiling(price, &bounds, &caller.account.account)
     };
     let planned = plan.stages.iter().map(|stage| stage.model.as_str());
     // The provider may choose any that the request names.
@@ -209,22 +193,21 @@ pub(super) async fn calls(
 /// Checks whether a batch may use a file of calls: a provider may send all of them to the batch's endpoint, regardless
 /// of what they say.
 pub(super) async fn check_made_for(
-    snapshot: &Snapshot,
-    chain: &[&AccountConfig],
+    context: CallerContext<'_>,
     body: &Bytes,
 ) -> Result<(), Refusal> {
     let row = request::beside(body, &(), |body, ()| batch::made_for(body)).await?;
     let row = row.map_err(|error| Refusal::Malformed(error.to_string()))?;
     row.map_or(Ok(()), |row| {
-        admit::resource(chain, &snapshot.settings, &row.url())
+        admit::resource(context.chain, &context.snapshot.settings, &row.url())
     })
 }
 
 /// What the calls in a file may cost, if it is a file for batches and each call is permitted by itself.
 pub(super) async fn calls_in_file(
-    snapshot: &Snapshot,
-    (account, asker): (&AccountState, CallerScope<'_>),
-    (form, assumed): (&Bytes, ceiling::Assumed),
+    context: CallerContext<'_>,
+    form: &Bytes,
+    assumed: ceiling::Assumed,
 ) -> Result<Option<PendingWork>, Refusal> {
     let calls = request::beside(form, &(), |form, ()| batch::lines(form)).await?;
     let Some(calls) = calls else {
@@ -233,14 +216,15 @@ pub(super) async fn calls_in_file(
     let Some(first) = calls.first().map(|first| first.model.clone()) else {
         return Ok(None);
     };
-    if check(snapshot, asker, &calls).await.is_err() {
+    if check(context.snapshot, context.scope(), &calls)
+        .await
+        .is_err()
+    {
         return Ok(None);
     }
     Ok(Some(PendingWork {
         model: first,
-        held: ceiling_of_all(snapshot, account, &calls, assumed)
-            .await
-            .hold,
+        held: ceiling_of_all(context, &calls, assumed).await.hold,
     }))
 }
 
@@ -281,11 +265,13 @@ async fn pause(done: &[BatchCall]) {
 
 /// The most that all calls of a batch can cost, each with any of its models.
 pub(super) async fn ceiling_of_all(
-    snapshot: &Snapshot,
-    account: &AccountState,
+    context: CallerContext<'_>,
     calls: &[BatchCall],
     assumed: ceiling::Assumed,
 ) -> ceiling::CostCeiling {
+    let CallerContext {
+        snapshot, caller, ..
+    } = context;
     let of = |call: &BatchCall| {
         let path = call.row.url();
         let of = |model: &str| {
@@ -301,7 +287,11 @@ pub(super) async fn ceiling_of_all(
                 tool_calls_max: call.tool_calls_max,
                 assumed,
             };
-            ceiling::ceiling(snapshot.prices.find(model), &bounds, &account.account)
+            ceiling::ceiling(
+                snapshot.prices.find(model),
+                &bounds,
+                &caller.account.account,
+            )
         };
         ceiling::dearest(call.models().map(of))
     };

@@ -2,33 +2,32 @@
 //! with its response.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use proxyxai_contract::{
-    id::KeyId, money::Money, part::BillPart, plan::RoutePlan, price::ModelPrice,
+    id::KeyId, money::Money, object::PendingWork, part::BillPart, plan::RoutePlan,
+    price::ModelPrice,
 };
 
-use super::{Relay, objects::FollowUp, route};
+use super::{
+    admission::{AllowedRequest, CallerContext},
+    context::Relay,
+    follow_up::{self, FollowUp},
+    objects::{self, ReferencedObjects},
+    receive::ReadRequest,
+    route,
+};
 use crate::{
     decide::{
-        admit::{self, CallerScope, Refusal},
+        admit::{self, Refusal},
         ceiling::CostCeiling,
-        endpoint_access::{self, AllowedEndpoint, DeferredWork},
+        endpoint_access::{self, DeferredWork},
     },
-    formats::{endpoint::EndpointMatch, request::RequestFacts, usage},
-    state::{AccountState, Snapshot},
+    formats::{batch::BatchCall, request::RequestFacts, usage},
+    state::{Caller, Snapshot},
 };
 
 /// The most a client wants to pay for its call, in dollars.
 pub(super) const MAX_COST: &str = "x-proxyxai-max-cost";
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TermsRequest<'a> {
-    pub(super) found: EndpointMatch,
-    pub(super) way: AllowedEndpoint<'a>,
-    pub(super) method: &'a Method,
-    pub(super) path: &'a str,
-}
 
 /// The terms.
 pub(super) struct CallTerms {
@@ -37,6 +36,8 @@ pub(super) struct CallTerms {
     pub(super) ceiling: CostCeiling,
     /// What it costs regardless of its use, where the price is fixed.
     pub(super) fixed_price: Option<Box<ModelPrice>>,
+    /// Whether its request names a model, by which it is priced.
+    pub(super) takes_model: bool,
     /// Whether its response carries usage, or a price.
     pub(super) metered: bool,
     pub(super) follow_up: Option<Box<FollowUp>>,
@@ -44,102 +45,147 @@ pub(super) struct CallTerms {
     pub(super) pinned_key: Option<KeyId>,
 }
 
-impl Relay {
-    /// Finds the terms.
-    ///
-    /// # Errors
-    /// Errors with the first reason against the call.
-    pub(super) async fn terms(
-        &self,
-        snapshot: &Snapshot,
-        (account, lists): (&AccountState, CallerScope<'_>),
-        asked: TermsRequest<'_>,
-        (facts, body): (&mut RequestFacts, &Bytes),
-    ) -> Result<CallTerms, Refusal> {
-        let TermsRequest {
-            found,
-            way,
-            method,
-            path,
-        } = asked;
-        let chain = lists.chain;
-        let (calls, inside) = route::calls(snapshot, lists, way, body).await?;
-        if let Some(first) = calls.first() {
-            facts.model = Some(first.model.clone());
-        }
-        let settings = &snapshot.settings;
-        let assumed = self.config.limits.assumed();
-        let call = (method, path);
-        let later =
-            endpoint_access::deferred_work(call, found, facts.deferred_by, chain, settings)?;
-        let said = (&*facts, body, inside);
-        let place = (found, path);
-        let referred = self.find_references(snapshot, &account.account, place, said);
-        let referred = referred.await?;
-        facts.reads_more |= referred.is_some();
-        let in_file = way.takes_file().then(|| referred.calls()).transpose()?;
-        if let Some(calls) = &in_file {
-            route::check_made_for(snapshot, chain, body).await?;
-            // The file may have been sent with another key of the account.
-            admit::model(lists, true, Some(&calls.model))?;
-            facts.model = Some(calls.model.clone());
-        }
-        let is_batch = !calls.is_empty() || in_file.is_some();
-        let later = if is_batch { DeferredWork::Held } else { later };
-        let mut follow = self.follow(found, facts, &later, referred.about.as_ref());
-        if let Some(follow) = follow.as_mut().filter(|follow| follow.makes_file()) {
-            let form = (body, assumed);
-            follow.calls = route::calls_in_file(snapshot, (account, lists), form).await?;
-        }
-        let fixed_price = match later {
-            DeferredWork::Fixed(price) => price,
-            DeferredWork::No | DeferredWork::Held => None,
-        };
-        let fixed_price = fixed_price.or_else(|| way.fixed_price());
-        let mut plan = route::plan(snapshot, chain, facts)?;
-        referred.pin(&mut plan, snapshot);
-        if account.account.parent.is_some() {
-            check_recording(snapshot, path, &plan, facts)?;
-        }
-        let takes_model = way.takes_model();
-        let ceiling = match &fixed_price {
-            Some(price) => route::fixed_ceiling(price, account),
-            None if takes_model => {
-                let asked = ((found.route(), path), body.len(), assumed);
-                route::ceiling(snapshot, account, &plan, asked, facts)
-            }
-            None => match &in_file {
-                Some(calls) => CostCeiling {
-                    hold: calls.held,
-                    open: false,
-                    output: 0,
-                },
-                None => route::ceiling_of_all(snapshot, account, &calls, assumed).await,
-            },
-        };
-        Ok(CallTerms {
-            plan,
-            ceiling,
-            metered: takes_model || is_batch || fixed_price.is_some(),
-            fixed_price,
-            follow_up: follow,
-            pinned_key: referred.only,
-        })
+/// The calls that a batch makes.
+struct BatchedCalls {
+    /// Those in its body.
+    calls: Vec<BatchCall>,
+    /// Those in a file that it names.
+    in_file: Option<PendingWork>,
+}
+
+impl CallTerms {
+    /// Returns who pays instead of the caller, if the response may report the end of another account's work.
+    pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Caller> {
+        self.follow_up.as_ref()?.payer(snapshot)
     }
+
+    /// Whether it makes an object.
+    pub(super) fn makes_object(&self) -> bool {
+        self.follow_up.as_ref().is_some_and(|follow| follow.makes())
+    }
+}
+
+/// Checks access to the named models, and finds the terms.
+///
+/// # Errors
+/// Errors with the first reason against the call.
+pub(super) async fn plan(
+    relay: &Relay,
+    context: CallerContext<'_>,
+    allowed: AllowedRequest<'_>,
+    read: &mut ReadRequest,
+) -> Result<CallTerms, Refusal> {
+    let AllowedRequest {
+        asked,
+        way,
+        cost_max,
+    } = allowed;
+    let CallerContext {
+        snapshot, chain, ..
+    } = context;
+    let ReadRequest { received, facts } = read;
+    let (body, takes_model, scope) = (&received.body, way.takes_model(), context.scope());
+    admit::model(scope, takes_model, facts.model.as_deref())?;
+    admit::named(scope, &facts.named)?;
+    let (calls, references) = route::calls(snapshot, scope, way, body).await?;
+    if let Some(first) = calls.first() {
+        facts.model = Some(first.model.clone());
+    }
+    let deferred =
+        endpoint_access::deferred_work(asked, facts.deferred_by, chain, &snapshot.settings)?;
+    let named = objects::named_in_body(asked.found, facts, body, references).await?;
+    let referred = objects::find_references(relay, context, asked, facts, &named).await?;
+    facts.reads_more |= referred.is_some();
+    let in_file = if way.takes_file() {
+        Some(calls_of_file(context, &referred, body, facts).await?)
+    } else {
+        None
+    };
+    let batched = BatchedCalls { calls, in_file };
+    let deferred = match deferred {
+        _ if batched.is_some() => DeferredWork::Held,
+        deferred => deferred,
+    };
+    let mut follow_up = follow_up::follow_up(
+        relay,
+        asked.found,
+        facts,
+        &deferred,
+        referred.about.as_ref(),
+    );
+    if let Some(follow) = follow_up.as_mut().filter(|follow| follow.makes_file()) {
+        let assumed = relay.config.limits.assumed();
+        follow.calls = route::calls_in_file(context, body, assumed).await?;
+    }
+    let fixed_price = deferred.fixed_price().or_else(|| way.fixed_price());
+    let mut plan = route::plan(snapshot, chain, facts)?;
+    referred.pin(&mut plan, snapshot);
+    check_recording(context, asked.path, &plan, facts)?;
+    let ceiling = match &fixed_price {
+        Some(price) => route::fixed_ceiling(price, &context.caller.account),
+        None if takes_model => route::ceiling(relay, context, asked, &plan, read),
+        None => batched.ceiling(relay, context).await,
+    };
+    check_cost(ceiling, cost_max)?;
+    Ok(CallTerms {
+        plan,
+        ceiling,
+        takes_model,
+        metered: takes_model || batched.is_some() || fixed_price.is_some(),
+        fixed_price,
+        follow_up,
+        pinned_key: referred.only,
+    })
+}
+
+impl BatchedCalls {
+    /// Whether there are any.
+    fn is_some(&self) -> bool {
+        !self.calls.is_empty() || self.in_file.is_some()
+    }
+
+    /// The most that they cost.
+    async fn ceiling(&self, relay: &Relay, context: CallerContext<'_>) -> CostCeiling {
+        if let Some(calls) = &self.in_file {
+            return CostCeiling {
+                hold: calls.held,
+                open: false,
+                output: 0,
+            };
+        }
+        let assumed = relay.config.limits.assumed();
+        route::ceiling_of_all(context, &self.calls, assumed).await
+    }
+}
+
+/// The calls in the file that a batch names, whose model is that of the batch.
+async fn calls_of_file(
+    context: CallerContext<'_>,
+    referred: &ReferencedObjects,
+    body: &Bytes,
+    facts: &mut RequestFacts,
+) -> Result<PendingWork, Refusal> {
+    let calls = referred.calls()?;
+    route::check_made_for(context, body).await?;
+    // The file may have been sent with another key of the account.
+    admit::model(context.scope(), true, Some(&calls.model))?;
+    facts.model = Some(calls.model.clone());
+    Ok(calls)
 }
 
 /// Refuses a call that is charged by the length of a recording that is missing: its cost would stay unknown.
 fn check_recording(
-    snapshot: &Snapshot,
+    context: CallerContext<'_>,
     path: &str,
     plan: &RoutePlan,
     facts: &RequestFacts,
 ) -> Result<(), Refusal> {
-    if facts.has_file || usage::RequestMeasure::of(path) != Some(usage::RequestMeasure::Recording) {
+    let needs_recording = usage::RequestMeasure::of(path) == Some(usage::RequestMeasure::Recording);
+    if context.is_root() || facts.has_file || !needs_recording {
         return Ok(());
     }
     let by_hour = |model: &str| {
-        let price = snapshot.prices.find(model);
+        let price = context.snapshot.prices.find(model);
         price.is_some_and(|price| price.standard.units.own(BillPart::AudioHour).is_some())
     };
     if plan.stages.iter().any(|stage| by_hour(&stage.model)) {
@@ -154,10 +200,8 @@ fn check_recording(
 ///
 /// # Errors
 /// Errors if that is so, or the most it can cost is unknown.
-pub(super) fn check_cost(
-    CostCeiling { hold, open, .. }: CostCeiling,
-    most: Option<Money>,
-) -> Result<(), Refusal> {
+fn check_cost(ceiling: CostCeiling, most: Option<Money>) -> Result<(), Refusal> {
+    let CostCeiling { hold, open, .. } = ceiling;
     match most {
         Some(most) if hold > most || open => Err(Refusal::CostAbove {
             ceiling: hold,
@@ -177,11 +221,14 @@ pub(super) fn max_cost(headers: &HeaderMap) -> Result<Option<Money>, Refusal> {
     let Some(said) = all.next() else {
         return Ok(None);
     };
-    let said = said.to_str().ok().filter(|_| all.next().is_none());
-    let said = said.and_then(|text| text.trim().parse().ok());
-    let money = said.and_then(|dollars| Money::from_dollars(dollars).ok());
-    let money = money.filter(|money| !money.is_negative());
-    money.map(Some).ok_or_else(|| {
+    let amount = said
+        .to_str()
+        .ok()
+        .filter(|_| all.next().is_none())
+        .and_then(|text| text.trim().parse().ok())
+        .and_then(|dollars| Money::from_dollars(dollars).ok())
+        .filter(|money| !money.is_negative());
+    amount.map(Some).ok_or_else(|| {
         Refusal::Malformed(format!(
             "{MAX_COST} must be one amount in dollars, such as 0.25"
         ))

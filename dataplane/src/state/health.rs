@@ -23,6 +23,7 @@ use self::memory::{HealthRecord, Pair, make_room};
 use super::served::Served;
 use crate::{
     decide::{
+        blame::Blamer,
         connect_failure::ConnectFailure,
         health::{Backoff, slow_start},
     },
@@ -255,9 +256,13 @@ impl KeyHealth {
             connect_failure: lost,
             storm,
         } = trouble;
+        let blamer = Blamer {
+            account: want.account,
+            customer: want.customer,
+        };
         let mut inner = self.lock();
         inner.connect_failure = lost;
-        let verdict = inner.weigh(verdict, (want.account, want.customer), now);
+        let verdict = inner.weigh(verdict, blamer, now);
         // A rate limit of one model, or a slow moment, says nothing against the key itself.
         if matches!(
             verdict,
@@ -293,10 +298,10 @@ impl KeyHealth {
         })
     }
 
-    /// Its response to this account of a customer broke off.
-    pub(crate) fn broke_off(&self, whose: (AccountId, AccountId), now: Millis) {
+    /// Its response to this account's call broke off.
+    pub(crate) fn broke_off(&self, blamer: Blamer, now: Millis) {
         let mut inner = self.lock();
-        if inner.blames.add(whose, now) {
+        if inner.blames.add(blamer, now) {
             inner.whole = inner.whole.slept(now, None);
             self.proven.store(false, Ordering::Relaxed);
         }

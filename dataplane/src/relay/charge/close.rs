@@ -29,22 +29,22 @@ impl PendingCharge {
     pub(in crate::relay) fn close_parts(mut self: Box<Self>, parts: &[ModelUsage]) {
         let whole = self.record.model_used.clone();
         for (at, share) in parts.iter().enumerate() {
-            let priced = self.snapshot.prices.find(&share.model).is_some();
+            let priced = self.basis.snapshot.prices.find(&share.model).is_some();
             let model = if priced { &share.model } else { &whole };
             self.record.model_used = record::name(model);
             self.record.model_asked.clone_from(&self.record.model_used);
             (self.record.tokens, self.record.cost) = (share.tokens, Money::ZERO);
-            self.pieces.clone_from(&share.pieces);
-            self.longest = Some(share.longest);
+            self.state.pieces.clone_from(&share.pieces);
+            self.state.longest = Some(share.longest);
             self.record.measure = UsageMeasure::Measured;
             self.price(true);
             if at + 1 < parts.len() {
                 state::charge(
-                    &self.account,
-                    self.client_key.as_deref(),
+                    &self.basis.account,
+                    self.basis.client_key.as_deref(),
                     self.record.charge(),
                 );
-                self.sinks.spool.push(None, &self.record);
+                self.basis.sinks.spool.push(None, &self.record);
                 self.objects().made.clear();
                 self.record.attempts.clear();
             }
@@ -69,14 +69,14 @@ impl PendingCharge {
         known: Option<TokenUsage>,
         counts_input: bool,
     ) {
-        self.close_on_desk(move |bill| {
+        self.close_on_counter(move |charge| {
             let mut tokens = known.unwrap_or_default();
             if counts_input {
-                tokens.input = estimate_prompt(bill.route, &bill.body);
+                tokens.input = estimate_prompt(charge.basis.route, &charge.state.body);
             }
             tokens.output = tokens.output.max(count_output());
-            bill.add_hidden(&mut tokens);
-            bill.record.tokens = tokens;
+            charge.add_hidden(&mut tokens);
+            charge.record.tokens = tokens;
         });
     }
 
@@ -88,28 +88,26 @@ impl PendingCharge {
         let Some(asked) = self.request_measure() else {
             return Err(self);
         };
-        self.close_on_desk(move |bill| {
-            let count = asked.count(&bill.body);
+        self.close_on_counter(move |charge| {
+            let count = asked.count(&charge.state.body);
             // If the response is complete, what is read there is no estimate.
-            if count.is_some() && bill.record.measure == UsageMeasure::Estimated {
-                bill.record.measure = UsageMeasure::Measured;
+            if count.is_some() && charge.record.measure == UsageMeasure::Estimated {
+                charge.record.measure = UsageMeasure::Measured;
             }
-            let count = count.unwrap_or_else(|| asked.guess(bill.body.len()));
-            bill.pieces = vec![(asked.part(), count)];
+            let count = count.unwrap_or_else(|| asked.guess(charge.state.body.len()));
+            charge.state.pieces = vec![(asked.part(), count)];
         });
         Ok(())
     }
 
     /// Closes once the use was counted. Until then the journal has what is known so far.
-    fn close_on_desk(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
+    fn close_on_counter(mut self: Box<Self>, count: impl FnOnce(&mut Self) + Send + 'static) {
         self.price(true);
         self.note();
-        // The call is over, however long the count takes.
-        self.open = None;
-        self.at_upstream = false;
-        let office = Arc::clone(&self.sinks);
-        let bytes = self.body.len();
-        office.token_counter.submit(
+        self.state.at_upstream = false;
+        let sinks = Arc::clone(&self.basis.sinks);
+        let bytes = self.state.body.len();
+        sinks.token_counter.submit(
             bytes,
             Box::new(move || {
                 count(&mut self);
@@ -119,29 +117,36 @@ impl PendingCharge {
     }
 
     fn settle(&mut self) {
-        self.at_upstream = false;
-        if self.abandon_info.unheard {
+        self.state.at_upstream = false;
+        if self.state.abandon_info.unheard {
             self.record.status = record::INTERRUPTED;
         }
-        if self.own && self.record.objects.is_none() {
+        if self.basis.own && self.record.objects.is_none() {
             return;
         }
         self.name_other_models();
         let tokens = &self.record.tokens;
-        self.windows
+        self.state
+            .windows
             .settle(tokens.input.saturating_add(tokens.output));
-        let charge = self.record.charge();
-        let CreditHolds { account, key } = std::mem::take(&mut self.credit_holds);
-        let key_purse = self.client_key.as_ref().map(|key| &key.credit);
-        for (hold, credit_lease) in [(account, Some(&self.account.credit)), (key, key_purse)] {
+        let amount = self.record.charge();
+        let CreditHolds { account, key } = std::mem::take(&mut self.state.credit_holds);
+        let key_purse = self.basis.client_key.as_ref().map(|key| &key.credit);
+        for (hold, credit_lease) in [
+            (account, Some(&self.basis.account.credit)),
+            (key, key_purse),
+        ] {
             match (hold, credit_lease) {
-                (Some(hold), _) => hold.settle(charge),
-                (None, Some(credit_lease)) => credit_lease.charge(charge),
+                (Some(hold), _) => hold.settle(amount),
+                (None, Some(credit_lease)) => credit_lease.charge(amount),
                 (None, None) => {}
             }
         }
-        self.sinks.spool.push(self.ticket.take(), &self.record);
-        if let Some(recorder) = self.recorder.take() {
+        self.basis
+            .sinks
+            .spool
+            .push(self.state.ticket.take(), &self.record);
+        if let Some(recorder) = self.state.recorder.take() {
             recorder.finish(&self.record);
         }
     }
@@ -149,9 +154,9 @@ impl PendingCharge {
 
 impl Drop for PendingCharge {
     fn drop(&mut self) {
-        if self.at_upstream {
+        if self.state.at_upstream {
             // The client left, or the gateway stopped, before a response arrived; the provider may have made one.
-            let now = self.clock.now();
+            let now = self.basis.clock.now();
             self.gave_up(now);
             self.record.duration_ms = record::elapsed(self.record.start, now);
             let has_left = client_is_gone() || !self.is_cut_off();
@@ -161,21 +166,21 @@ impl Drop for PendingCharge {
                 self.record.status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
                 ResponseEnd::Stopped
             };
-            if let Some(recorder) = &mut self.recorder {
+            if let Some(recorder) = &mut self.state.recorder {
                 recorder.ended(ending);
             }
-            let mut bill = Box::new(self.take());
+            let mut charge = self.take();
             if has_left {
-                bill.add_silence_until(now);
-                match bill.close_abandoned() {
+                charge.add_silence_until(now);
+                match charge.close_abandoned() {
                     Ok(()) => return,
-                    Err(open) => bill = open,
+                    Err(open) => charge = open,
                 }
             }
-            if let Err(bill) = bill.close_asked() {
-                bill.close_counted(|| 0, None, true);
+            if let Err(charge) = charge.close_asked() {
+                charge.close_counted(|| 0, None, true);
             }
-        } else if self.ticket.is_some() {
+        } else if self.state.ticket.is_some() {
             // Between attempts, all of which have failed so far.
             self.settle();
         }

@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use proxyxai_contract::{clock::Millis, id::AccountId, snapshot::HealthState};
 
 use crate::{
-    decide::{blame::Blames, connect_failure::ConnectFailure, health::Backoff},
+    decide::{
+        blame::{Blamer, Blames},
+        connect_failure::ConnectFailure,
+        health::Backoff,
+    },
     formats::error_classifier::FaultVerdict,
 };
 
@@ -69,19 +73,19 @@ impl HealthRecord {
     pub(super) fn weigh(
         &mut self,
         verdict: FaultVerdict,
-        (account, customer): (AccountId, AccountId),
+        blamer: Blamer,
         now: Millis,
     ) -> FaultVerdict {
         match verdict {
             FaultVerdict::RetryDoubt => match self.doubted_by {
-                Some(other) if other != customer => FaultVerdict::RetryQuarantine,
+                Some(other) if other != blamer.customer => FaultVerdict::RetryQuarantine,
                 Some(_) | None => {
-                    self.doubted_by = Some(customer);
-                    self.blames.add((account, customer), now);
+                    self.doubted_by = Some(blamer.customer);
+                    self.blames.add(blamer, now);
                     verdict
                 }
             },
-            FaultVerdict::RetryBlame if self.blames.add((account, customer), now) => {
+            FaultVerdict::RetryBlame if self.blames.add(blamer, now) => {
                 FaultVerdict::RetrySleepKey { hint_ms: None }
             }
             verdict => verdict,
