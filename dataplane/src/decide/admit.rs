@@ -151,10 +151,10 @@ pub(crate) fn model(
 ///
 /// # Errors
 /// Errors if a list does not allow one of them.
-pub(crate) fn named(asker: CallerScope<'_>, names: &[String]) -> Result<(), Refusal> {
+pub(crate) fn named(scope: CallerScope<'_>, names: &[String]) -> Result<(), Refusal> {
     names
         .iter()
-        .try_for_each(|name| model(asker, false, Some(name)))
+        .try_for_each(|name| model(scope, false, Some(name)))
 }
 
 fn money(call: &Admission<'_>, account: &AccountConfig) -> Result<(), Refusal> {
@@ -252,11 +252,11 @@ mod tests {
                 month_used: self.month_used,
                 now: NOW,
             })?;
-            let asker = CallerScope {
+            let scope = CallerScope {
                 chain: &chain,
                 key: self.key.as_ref(),
             };
-            model(asker, self.path != "/v1/files", self.model)
+            model(scope, self.path != "/v1/files", self.model)
         }
 
         fn code(&self) -> &'static str {

@@ -112,13 +112,13 @@ pub(crate) fn uses(price: &ModelPrice, bounds: &RequestBounds<'_>) -> MaxUsage {
     let passes = passes.saturating_add(1);
 
     let bytes = u64::try_from(bounds.body_bytes).unwrap_or(u64::MAX);
-    let told = bytes.saturating_add(if tools.any { TOOL_TOKENS } else { 0 });
+    let sent = bytes.saturating_add(if tools.any { TOOL_TOKENS } else { 0 });
     let input = if bounds.reads_more || !tools.runs.is_empty() {
         open |= price.max_input.is_none();
-        price.max_input.unwrap_or_else(|| assumed.input.max(told))
+        price.max_input.unwrap_or_else(|| assumed.input.max(sent))
     } else {
         // A model refuses what exceeds its context.
-        least(price.max_input, Some(told)).unwrap_or(told)
+        least(price.max_input, Some(sent)).unwrap_or(sent)
     };
     let output = least(bounds.max_tokens, price.max_output);
     open |= output.is_none();

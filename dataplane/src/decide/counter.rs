@@ -187,10 +187,10 @@ impl Counter {
         if grant.key.start != self.period.start {
             return;
         }
-        let told = self.asked.take().unwrap_or_default();
+        let asked = self.asked.take().unwrap_or_default();
         self.leased = self
             .leased
-            .saturating_add(told)
+            .saturating_add(asked)
             .saturating_add(grant.granted);
         self.total = Some(grant.total);
         // A waiting call checks again and repeats its demand.

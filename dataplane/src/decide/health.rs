@@ -108,11 +108,11 @@ impl Backoff {
     /// Applies what another data plane learnt. A refusal outweighs a sleep, a longer sleep a shorter one, and a success
     /// clears everything.
     #[must_use]
-    pub(crate) fn learnt(self, told: HealthState, now: Millis) -> Self {
-        match (told, self.state) {
+    pub(crate) fn learnt(self, reported: HealthState, now: Millis) -> Self {
+        match (reported, self.state) {
             (HealthState::Ready, _) => Self::READY,
             (HealthState::Disabled, _) => Self {
-                state: told,
+                state: reported,
                 ..self
             },
             (HealthState::Quarantined { .. }, HealthState::Disabled)
@@ -130,7 +130,7 @@ impl Backoff {
                 HealthState::Quarantined { .. },
                 HealthState::Ready | HealthState::Sleeping { .. },
             ) => Self {
-                state: told,
+                state: reported,
                 step: 1,
                 refused_since: Some(now),
             },
@@ -141,7 +141,7 @@ impl Backoff {
                 ..self
             },
             (HealthState::Sleeping { .. }, HealthState::Ready) => Self {
-                state: told,
+                state: reported,
                 step: 1,
                 ..self
             },
@@ -299,9 +299,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn news_said_twice_is_news_said_once(own in any_state(), told in any_state(), now in 0i64..1_000_000) {
-            let key = Backoff::READY.learnt(own, Millis(now)).learnt(told, Millis(now));
-            prop_assert_eq!(key.learnt(told, Millis(now)), key);
+        fn news_said_twice_is_news_said_once(own in any_state(), reported in any_state(), now in 0i64..1_000_000) {
+            let key = Backoff::READY.learnt(own, Millis(now)).learnt(reported, Millis(now));
+            prop_assert_eq!(key.learnt(reported, Millis(now)), key);
             prop_assert_eq!(key.learnt(HealthState::Ready, Millis(now)), Backoff::READY);
         }
 

@@ -98,9 +98,10 @@ pub(crate) fn admit(
     now: Millis,
 ) -> WindowDecision {
     let mut look = LimitCheck::default();
+    let time = ZonedTime { zone, now };
     for (place, (counters, limits)) in places.iter_mut().enumerate() {
         counters.prune(now);
-        counters.look(limits, place, tokens, (zone, now), &mut look);
+        counters.look(limits, place, tokens, time, &mut look);
     }
     let LimitCheck {
         found,
@@ -149,6 +150,13 @@ fn left(
     left
 }
 
+/// A time, and where its days begin.
+#[derive(Clone, Copy)]
+struct ZonedTime<'a> {
+    zone: &'a Zone,
+    now: Millis,
+}
+
 /// The counters of one account, or of one further client key.
 #[derive(Debug)]
 pub(crate) struct WindowCounters {
@@ -183,13 +191,13 @@ impl WindowCounters {
         limits: &'a [EffectiveLimit<'a>],
         place: usize,
         tokens: Option<u64>,
-        (zone, now): (&Zone, Millis),
+        time: ZonedTime<'_>,
         look: &mut LimitCheck<'a>,
     ) {
         let looked_at =
             |limit: &&EffectiveLimit<'_>| tokens.is_some() || !limit.window.counts_tokens();
         for limit in limits.iter().filter(looked_at) {
-            let at = self.slot(limit, zone, now);
+            let at = self.slot(limit, time.zone, time.now);
             look.found.push((limit, place, at));
             let Some(CounterSlot { counter, .. }) = self.slots.get_mut(at) else {
                 continue;

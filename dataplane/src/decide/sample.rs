@@ -8,7 +8,7 @@ use std::{
 use proxyxai_contract::id::AccountId;
 
 /// Rows that a node reports in a second.
-pub(crate) const TOLD_MAX: usize = 20;
+pub(crate) const REPORTED_MAX: usize = 20;
 /// Of those, rows of one account.
 const OF_ACCOUNT_MAX: usize = 4;
 /// And rows of unknown keys, all together.
@@ -74,7 +74,7 @@ impl<T> RefusalSampler<T> {
         row: impl FnOnce() -> T,
     ) {
         let mut row = Some(row);
-        self.put(account, (code, 1), || row.take().map(|row| row()));
+        self.put(account, code, 1, || row.take().map(|row| row()));
     }
 
     /// Adds the calls of another sampler.
@@ -83,9 +83,9 @@ impl<T> RefusalSampler<T> {
         for (account, of_account) in other.accounts {
             for Group { code, rows, seen } in of_account.groups {
                 let mut rows = rows.into_iter();
-                self.put(account, (code, seen), || rows.next());
+                self.put(account, code, seen, || rows.next());
                 while rows.len() > 0 && self.has_room_for_more(account) {
-                    self.put(account, (code, 0), || rows.next());
+                    self.put(account, code, 0, || rows.next());
                 }
             }
         }
@@ -104,23 +104,24 @@ impl<T> RefusalSampler<T> {
             .iter()
             .map(|(id, account)| account.rows().min(share(*id)))
             .collect();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for ((id, account), rows) in waiting.into_iter().zip(shares(&wants, most)) {
             let place = account.place;
-            let groups = account.tell(rows, &mut told);
+            let groups = account.report(rows, &mut reported);
             if !groups.is_empty() {
                 self.accounts.insert(id, AccountGroups { place, groups });
             }
         }
         self.rows = self.accounts.values().map(AccountGroups::rows).sum();
-        told
+        reported
     }
 
     /// Counts calls, with a row for them if there is room.
     fn put(
         &mut self,
         account: Option<AccountId>,
-        (code, calls): (&'static str, u64),
+        code: &'static str,
+        calls: u64,
         mut row: impl FnMut() -> Option<T>,
     ) {
         let more = self.has_room_for_more(account);
@@ -169,7 +170,7 @@ impl<T> AccountGroups<T> {
     }
 
     /// Reports this many rows, in rounds over the groups. Returns the groups without a reported row.
-    fn tell(self, rows: usize, told: &mut Vec<SampledRow<T>>) -> Vec<Group<T>> {
+    fn report(self, rows: usize, reported: &mut Vec<SampledRow<T>>) -> Vec<Group<T>> {
         let wants: Vec<_> = self.groups.iter().map(|group| group.rows.len()).collect();
         let mut left = Vec::new();
         for (group, rows) in self.groups.into_iter().zip(shares(&wants, rows)) {
@@ -179,7 +180,7 @@ impl<T> AccountGroups<T> {
             }
             let counts = split(group.seen, rows);
             let kept = group.rows.into_iter().zip(counts);
-            told.extend(kept.map(|(row, represents)| SampledRow { row, represents }));
+            reported.extend(kept.map(|(row, represents)| SampledRow { row, represents }));
         }
         left
     }
@@ -256,9 +257,9 @@ mod tests {
         for id in 3..=17 {
             add(&mut sampled, (account(id), "b"), 1);
         }
-        let told = sampled.take(TOLD_MAX);
-        assert_eq!(told.len(), TOLD_MAX);
-        let sums = sums(&told);
+        let reported = sampled.take(REPORTED_MAX);
+        assert_eq!(reported.len(), REPORTED_MAX);
+        let sums = sums(&reported);
         assert_eq!(sums[&(account(2), "a")], 100_000);
         assert_eq!(sums[&(None, "u")], 100_000);
         for id in 3..=17 {
@@ -272,10 +273,10 @@ mod tests {
         let mut sampled = RefusalSampler::default();
         add(&mut sampled, (account(2), "a"), 1000);
         add(&mut sampled, (None, "u"), 1000);
-        let told = sampled.take(TOLD_MAX);
-        let of = |whose| told.iter().filter(|row| row.row.0 == whose).count();
+        let reported = sampled.take(REPORTED_MAX);
+        let of = |whose| reported.iter().filter(|row| row.row.0 == whose).count();
         assert_eq!((of(account(2)), of(None)), (OF_ACCOUNT_MAX, OF_UNKNOWN_MAX));
-        assert!(sampled.take(TOLD_MAX).is_empty());
+        assert!(sampled.take(REPORTED_MAX).is_empty());
     }
 
     #[test]
@@ -283,7 +284,7 @@ mod tests {
         let mut sampled = RefusalSampler::default();
         add(&mut sampled, (account(2), "a"), 1000);
         add(&mut sampled, (account(2), "b"), 1);
-        let sums = sums(&sampled.take(TOLD_MAX));
+        let sums = sums(&sampled.take(REPORTED_MAX));
         assert_eq!(sums[&(account(2), "a")], 1000);
         assert_eq!(sums[&(account(2), "b")], 1);
     }
@@ -303,15 +304,15 @@ mod tests {
         for id in 2..=401 {
             add(&mut sampled, (account(id), "a"), 1);
         }
-        let mut told = BTreeMap::new();
-        for _ in 0..400 / TOLD_MAX {
+        let mut reported = BTreeMap::new();
+        for _ in 0..400 / REPORTED_MAX {
             // An account that comes again and again does not overtake those that wait.
             add(&mut sampled, (account(2), "a"), 50);
-            for (call, count) in sums(&sampled.take(TOLD_MAX)) {
-                *told.entry(call).or_insert(0) += count;
+            for (call, count) in sums(&sampled.take(REPORTED_MAX)) {
+                *reported.entry(call).or_insert(0) += count;
             }
         }
-        assert!(told.len() >= 400 - TOLD_MAX, "{}", told.len());
+        assert!(reported.len() >= 400 - REPORTED_MAX, "{}", reported.len());
     }
 
     #[test]
@@ -321,15 +322,15 @@ mod tests {
             add(&mut sampled, (account(id + 1), "a"), 2);
         }
         assert_eq!(sampled.rows, WAITING_MAX);
-        let mut told = 0;
+        let mut reported = 0;
         loop {
-            let rows = sampled.take(TOLD_MAX);
-            told += rows.iter().map(|row| row.represents).sum::<u64>();
+            let rows = sampled.take(REPORTED_MAX);
+            reported += rows.iter().map(|row| row.represents).sum::<u64>();
             if rows.is_empty() {
                 break;
             }
         }
-        assert_eq!(told + sampled.take_lost(), 10_000);
+        assert_eq!(reported + sampled.take_lost(), 10_000);
     }
 
     fn calls() -> impl Strategy<Value = Vec<(i64, usize, usize)>> {
@@ -354,7 +355,7 @@ mod tests {
             for thread in threads {
                 all.merge(thread);
             }
-            let mut told = BTreeMap::new();
+            let mut reported = BTreeMap::new();
             loop {
                 let rows = all.take(most);
                 prop_assert!(rows.len() <= most);
@@ -367,10 +368,10 @@ mod tests {
                     break;
                 }
                 for (call, count) in sums(&rows) {
-                    *told.entry(call).or_insert(0) += count;
+                    *reported.entry(call).or_insert(0) += count;
                 }
             }
-            prop_assert_eq!(told, expected);
+            prop_assert_eq!(reported, expected);
             prop_assert_eq!((all.rows, all.take_lost()), (0, 0));
         }
 

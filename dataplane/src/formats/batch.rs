@@ -13,7 +13,7 @@ use super::{
     Route,
     endpoint::{self, Endpoint, EndpointMatch},
     references::{self, REFERENCES_MAX, Reference},
-    request::{self, BadRequest, RequestTools},
+    request::{self, AskedImages, BadRequest, RequestTools},
 };
 
 /// Anthropic's limit for one batch (<https://docs.claude.com/en/docs/build-with-claude/batch-processing>).
@@ -52,9 +52,12 @@ impl BatchCall {
         std::iter::once(self.model.as_str()).chain(named)
     }
 
-    /// How many images it asks for, and their size.
-    pub(crate) fn pictures(&self) -> (u64, &str) {
-        (self.pictures.count, &self.pictures.size)
+    /// The images it asks for.
+    pub(crate) fn pictures(&self) -> AskedImages<'_> {
+        AskedImages {
+            count: self.pictures.count,
+            size: &self.pictures.size,
+        }
     }
 }
 
@@ -192,7 +195,7 @@ fn part(
 ) -> Result<(BatchCall, Vec<Reference>), BadRequest> {
     let text = body.get().as_bytes();
     let facts = request::read(text, "application/json", true)?;
-    let (count, size) = facts.pictures();
+    let AskedImages { count, size } = facts.pictures();
     let pictures = ImageUsage {
         count,
         size: size.to_owned(),

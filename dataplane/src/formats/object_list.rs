@@ -73,13 +73,13 @@ struct PageBounds<'a> {
 }
 
 /// A page of a list.
-pub(crate) fn page(family: Dialect, objects: &[OwnedObject], more: bool) -> Bytes {
+pub(crate) fn page(dialect: Dialect, objects: &[OwnedObject], more: bool) -> Bytes {
     let place = PageBounds {
         first_id: objects.first().map(|one| one.id.as_str()),
         last_id: objects.last().map(|one| one.id.as_str()),
         has_more: more,
     };
-    match family {
+    match dialect {
         Dialect::OpenAi => json(&OpenAiPage {
             object: "list",
             data: objects.iter().map(openai_entry).collect(),
@@ -139,8 +139,8 @@ mod tests {
             pending: None,
             calls: None,
         };
-        let read = |family, kind| -> Value {
-            serde_json::from_slice(&page(family, &[owned(kind)], true)).unwrap()
+        let read = |dialect, kind| -> Value {
+            serde_json::from_slice(&page(dialect, &[owned(kind)], true)).unwrap()
         };
         let files = read(Dialect::OpenAi, ObjectKind::File);
         assert_eq!(files["object"], "list");

@@ -104,13 +104,13 @@ impl<'a> Model<'a> {
 
 /// An error body. `kind` is the error's type in `OpenAI`'s shape; Anthropic's follows from the status.
 pub(crate) fn error_body(
-    family: Dialect,
+    dialect: Dialect,
     status: u16,
     code: &str,
     kind: &str,
     message: &str,
 ) -> Bytes {
-    match family {
+    match dialect {
         Dialect::OpenAi => json(&OpenAiBody {
             error: openai(code, kind, message),
             message,
@@ -285,8 +285,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_message_survives(message in any::<String>()) {
-            for family in [Dialect::OpenAi, Dialect::Anthropic] {
-                let body = parsed(&error_body(family, 500, "code", "kind", &message));
+            for dialect in [Dialect::OpenAi, Dialect::Anthropic] {
+                let body = parsed(&error_body(dialect, 500, "code", "kind", &message));
                 prop_assert_eq!(&body["error"]["message"], &Value::from(message.as_str()));
                 prop_assert_eq!(&body["message"], &body["error"]["message"]);
             }

@@ -22,7 +22,7 @@ use self::{
     members::{
         BEST_OF, BodyMembers, CHOICES, CONVERSATION, LATER, LIMITS, MCP_SERVERS, MODEL, N, NAMES,
         PREVIOUS, PROMPT, QUALITY, REASONING, ROUTE, SEARCHES, SIZE, STORE, STREAM, STREAM_OPTIONS,
-        TIER, TOLD, TOOL_CALLS,
+        TIER, TOOL_CALLS, USER,
     },
 };
 use super::{
@@ -43,9 +43,17 @@ pub(crate) use tools::RequestTools;
 /// field name.
 const MODEL_BYTES_MAX: usize = 1024;
 /// Members that name the user of a call.
-const TOLD_PLACES: [usize; 3] = [TOLD.start, TOLD.start + 1, TOLD.start + 2];
+const USER_MEMBERS: [usize; 3] = [USER.start, USER.start + 1, USER.start + 2];
 /// Longer than any image size.
 const SIZE_BYTES_MAX: usize = 32;
+
+/// Images that a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AskedImages<'a> {
+    pub(crate) count: u64,
+    pub(crate) size: &'a str,
+}
+
 /// The facts read from a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -221,11 +229,13 @@ impl RequestFacts {
         self.reads_more || self.prompts && matches!(route, Route::Responses)
     }
 
-    /// How many images it asks for, and their size. Zero counts as one: many JSON writers leave out a zero, and parsers
+    /// The images it asks for. Zero counts as one: many JSON writers leave out a zero, and parsers
     /// then use the default.
-    pub(crate) fn pictures(&self) -> (u64, &str) {
-        let size = self.size.as_deref().unwrap_or_default();
-        (self.n.unwrap_or_default().max(1), size)
+    pub(crate) fn pictures(&self) -> AskedImages<'_> {
+        AskedImages {
+            count: self.n.unwrap_or_default().max(1),
+            size: self.size.as_deref().unwrap_or_default(),
+        }
     }
 
     /// Whether `rewrite` can ask for usage that this route would not report otherwise.
@@ -289,13 +299,13 @@ fn facts(
         cues: members.cues,
         in_form: Vec::new(),
         form: Form::Json,
-        tag_spans: told(body, &members),
+        tag_spans: user_spans(body, &members),
     })
 }
 
 /// Ranges of the members that name the user.
-fn told(body: &[u8], members: &BodyMembers<'_>) -> [Option<Range<usize>>; 3] {
-    TOLD_PLACES.map(|at| members.value(at).and_then(|raw| span(body, raw)))
+fn user_spans(body: &[u8], members: &BodyMembers<'_>) -> [Option<Range<usize>>; 3] {
+    USER_MEMBERS.map(|at| members.value(at).and_then(|raw| span(body, raw)))
 }
 
 /// `OpenRouter` chooses a model by itself if a fallback is requested without naming models.

@@ -127,7 +127,7 @@ fn relayed(row: &Endpoint) -> Operation {
     if path.starts_with("/v1/models") && row.verb == Verb::Get {
         return models(&path, dialect);
     }
-    let (tag, summary) = told(row);
+    let (tag, summary) = described(row);
     let mut operation = begun(row.verb, &path, tag, &summary);
     if row.lists.is_some() {
         let page = either(
@@ -158,7 +158,7 @@ fn relayed(row: &Endpoint) -> Operation {
         .build()
 }
 
-fn told(row: &Endpoint) -> (&'static str, String) {
+fn described(row: &Endpoint) -> (&'static str, String) {
     match row.billing {
         BillingRule::ByModel => (CALLS, "Relayed, and paid by the model".to_owned()),
         BillingRule::ByCalls | BillingRule::ByFile => {
@@ -477,13 +477,13 @@ mod tests {
             .iter()
             .map(|row| format!("{:?} {}", row.verb, row.url()).to_uppercase())
             .collect();
-        let told: BTreeSet<String> = operations()
+        let documented: BTreeSet<String> = operations()
             .iter()
             .filter(|(_, path, _)| path.starts_with("/v1/"))
             .map(|(method, path, _)| format!("{method} {path}").to_uppercase())
             .collect();
-        assert_eq!(told, rows);
-        assert_eq!(told.len(), endpoint::all().len());
+        assert_eq!(documented, rows);
+        assert_eq!(documented.len(), endpoint::all().len());
     }
 
     #[test]

@@ -29,26 +29,34 @@ pub(super) fn find(path: &str) -> Option<(ObjectKind, EndpointMatch)> {
     }
 }
 
+/// A request for a page of a list.
+#[derive(Clone, Copy)]
+pub(super) struct ListRequest<'a> {
+    pub(super) kind: ObjectKind,
+    pub(super) found: EndpointMatch,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+}
+
 /// A page of a list, in the dialect of the caller. Access is checked as for a call.
-pub(super) async fn answer(
-    relay: &Relay,
-    peer: IpAddr,
-    asked: (&Uri, &HeaderMap),
-    (kind, found): (ObjectKind, EndpointMatch),
-) -> Response<Body> {
-    let family = found.dialect(asked.0.path(), speaks_anthropic(asked.1));
-    match page(relay, peer, asked, kind).await {
-        Ok((objects, more)) => json(object_list::page(family, &objects, more)),
-        Err(refusal) => refuse(family, &refusal),
+pub(super) async fn answer(relay: &Relay, peer: IpAddr, asked: ListRequest<'_>) -> Response<Body> {
+    let dialect = asked
+        .found
+        .dialect(asked.uri.path(), speaks_anthropic(asked.headers));
+    match page(relay, peer, asked).await {
+        Ok((objects, more)) => json(object_list::page(dialect, &objects, more)),
+        Err(refusal) => refuse(dialect, &refusal),
     }
 }
 
 async fn page(
     relay: &Relay,
     peer: IpAddr,
-    (uri, headers): (&Uri, &HeaderMap),
-    kind: ObjectKind,
+    asked: ListRequest<'_>,
 ) -> Result<(Vec<OwnedObject>, bool), Refusal> {
+    let ListRequest {
+        kind, uri, headers, ..
+    } = asked;
     let snapshot = relay.state.snapshot().ok_or(Refusal::Unavailable)?;
     let account = relay.authenticate(&snapshot, headers)?.account;
     let chain = snapshot.chain(&account.account);

@@ -89,7 +89,7 @@ impl HttpService {
                 let response = Box::pin(self.clone().page(place, peer, request)).await;
                 relay
                     .telemetry
-                    .page(place.room(response.status()), response.status().as_u16());
+                    .page(place.kind(response.status()), response.status().as_u16());
                 response
             }
         };
@@ -131,8 +131,13 @@ impl HttpService {
                 models::answer(relay, peer, request.uri(), request.headers()).await
             }
             LocalEndpoint::List(kind, found) => {
-                let asked = (request.uri(), request.headers());
-                lists::answer(relay, peer, asked, (kind, found)).await
+                let asked = lists::ListRequest {
+                    kind,
+                    found,
+                    uri: request.uri(),
+                    headers: request.headers(),
+                };
+                lists::answer(relay, peer, asked).await
             }
             LocalEndpoint::Administration => self.administer(peer, request).await,
             LocalEndpoint::Pages => match path {
@@ -196,7 +201,7 @@ enum LocalEndpoint {
 
 impl LocalEndpoint {
     /// The kind under which it is counted.
-    fn room(self, status: StatusCode) -> EndpointKind {
+    fn kind(self, status: StatusCode) -> EndpointKind {
         match self {
             Self::Pages if status == StatusCode::NOT_FOUND => EndpointKind::Unknown,
             Self::Models | Self::List(..) => EndpointKind::Models,

@@ -36,20 +36,20 @@ pub(super) async fn answer(
     headers: &HeaderMap,
 ) -> Response<Body> {
     let anthropic = speaks_anthropic(headers);
-    let family = if anthropic {
+    let dialect = if anthropic {
         Dialect::Anthropic
     } else {
         Dialect::OpenAi
     };
     let names = match names(relay, peer, uri.path(), headers).await {
         Ok(names) => names,
-        Err(refusal) => return refuse(family, &refusal),
+        Err(refusal) => return refuse(dialect, &refusal),
     };
     let now = relay.clock.now().0 / 1000;
     let body = match endpoint::model_of(uri.path()) {
         Some(id) if !names.contains(&id) => {
             let path = uri.path().chars().take(200).collect();
-            return refuse(family, &Refusal::NotFound { path });
+            return refuse(dialect, &Refusal::NotFound { path });
         }
         Some(id) if anthropic => own_bodies::anthropic_model(&id),
         Some(id) => own_bodies::model(&id, now),

@@ -31,8 +31,8 @@ const ROUND_MIN: Duration = Duration::from_millis(500);
 /// Runs until it is cancelled, then returns what is left.
 pub(crate) async fn run(
     link: ControlLink,
-    live: Arc<RuntimeState>,
-    mut wished: mpsc::Receiver<Arc<CreditLease>>,
+    state: Arc<RuntimeState>,
+    mut lease_asks: mpsc::Receiver<Arc<CreditLease>>,
     stop: CancellationToken,
 ) {
     let mut under_way = FuturesUnordered::new();
@@ -43,46 +43,46 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            count = wished.recv_many(&mut batch, BATCH_MAX), if under_way.len() < REQUESTS_MAX => {
+            count = lease_asks.recv_many(&mut batch, BATCH_MAX), if under_way.len() < REQUESTS_MAX => {
                 if count == 0 {
                     break;
                 }
-                under_way.push(serve(&link, &live, std::mem::take(&mut batch)));
+                under_way.push(serve(&link, &state, std::mem::take(&mut batch)));
             }
             Some(()) = under_way.next() => {}
             _ = round.tick() => {
-                let often = Duration::from_millis(live.reach().lease_ms() / 4).clamp(ROUND_MIN, ROUND);
+                let often = Duration::from_millis(state.reach().lease_ms() / 4).clamp(ROUND_MIN, ROUND);
                 if last_round.is_none_or(|last| last.elapsed() >= often) {
                     last_round = Some(Instant::now());
-                    under_way.push(serve(&link, &live, Vec::new()));
-                    live.credit_leases().iter().for_each(CreditLease::return_idle);
+                    under_way.push(serve(&link, &state, Vec::new()));
+                    state.credit_leases().iter().for_each(CreditLease::return_idle);
                 }
             }
         }
     }
     while under_way.next().await.is_some() {}
-    give_back(&link, &live, &mut wished).await;
+    give_back(&link, &state, &mut lease_asks).await;
 }
 
 /// Returns everything at the end. What calls still hold stays covered until control gives up on this node.
 async fn give_back(
     link: &ControlLink,
-    live: &RuntimeState,
-    wished: &mut mpsc::Receiver<Arc<CreditLease>>,
+    state: &RuntimeState,
+    lease_asks: &mut mpsc::Receiver<Arc<CreditLease>>,
 ) {
-    let mut credit_leases = live.credit_leases();
+    let mut credit_leases = state.credit_leases();
     credit_leases.retain(|credit_lease| credit_lease.has_lease());
     for credit_lease in &credit_leases {
         credit_lease.recall();
     }
-    while wished.try_recv().is_ok() {}
+    while lease_asks.try_recv().is_ok() {}
     for batch in credit_leases.chunks(BATCH_MAX) {
-        serve(link, live, batch.to_vec()).await;
+        serve(link, state, batch.to_vec()).await;
     }
 }
 
 /// Requests credit for a batch of accounts; an empty batch is a sign of life.
-async fn serve(link: &ControlLink, live: &RuntimeState, credit_leases: Vec<Arc<CreditLease>>) {
+async fn serve(link: &ControlLink, state: &RuntimeState, credit_leases: Vec<Arc<CreditLease>>) {
     let greeting = credit_leases.is_empty();
     let mut asking = Vec::with_capacity(credit_leases.len());
     for credit_lease in credit_leases {
@@ -98,7 +98,7 @@ async fn serve(link: &ControlLink, live: &RuntimeState, credit_leases: Vec<Arc<C
     let asks: Vec<_> = asking.iter().map(|(_, ask)| *ask).collect();
     match request(link, &asks).await {
         Ok((answers, lease_ms)) => {
-            live.reach().heard(asked, lease_ms);
+            state.reach().heard(asked, lease_ms);
             let answers: HashMap<_, _> = answers
                 .iter()
                 .map(|answer| (answer.lease.payer, answer))

@@ -20,7 +20,7 @@ const LAST_REPORT_MAX: Duration = Duration::from_secs(1);
 /// Runs until it is cancelled, then reports once more.
 pub(crate) async fn run(
     link: ControlLink,
-    live: Arc<RuntimeState>,
+    state: Arc<RuntimeState>,
     mut refusals: RefusedCallQueue,
     stop: CancellationToken,
 ) {
@@ -36,7 +36,7 @@ pub(crate) async fn run(
                 "more accounts were refused calls than can be told; some are not"
             );
         }
-        let Some(snapshot) = live.snapshot() else {
+        let Some(snapshot) = state.snapshot() else {
             continue;
         };
         if !snapshot.settings.keeps_refusals {
@@ -45,7 +45,7 @@ pub(crate) async fn run(
             continue;
         }
         if batch.is_empty() {
-            batch = refusals.told().iter().map(refused_to_wire).collect();
+            batch = refusals.take_batch().iter().map(refused_to_wire).collect();
         }
         if batch.is_empty() {
             continue;

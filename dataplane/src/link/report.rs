@@ -41,12 +41,12 @@ const PACED_DEPTH_MAX: u64 = 200_000;
 /// Runs until it is cancelled and the spool is empty, or until reporting fails after that.
 pub(crate) async fn run(
     link: ControlLink,
-    live: Arc<RuntimeState>,
-    shelf: RecordQueue,
+    state: Arc<RuntimeState>,
+    record_queue: RecordQueue,
     stop: CancellationToken,
 ) {
     // Records from before this start are charged to credit leases, which come with the first snapshot.
-    while live.snapshot().is_none() && !stop.is_cancelled() {
+    while state.snapshot().is_none() && !stop.is_cancelled() {
         tokio::time::sleep(GATHER).await;
     }
     let mut patience = ReconnectBackoff::new();
@@ -55,21 +55,21 @@ pub(crate) async fn run(
     let mut reports = 0u32;
     loop {
         let began = Instant::now();
-        match hand_in(&link, &live, &shelf, batch).await {
+        match hand_in(&link, &state, &record_queue, batch).await {
             Ok(0) | Err(_) if stop.is_cancelled() => return,
             Ok(0) => {
                 reports = 0;
-                stop.run_until_cancelled(shelf.added()).await;
+                stop.run_until_cancelled(record_queue.added()).await;
                 stop.run_until_cancelled(tokio::time::sleep(GATHER)).await;
             }
             Ok(count) => {
                 patience.reset();
                 batch = BATCH_RECORDS_MAX;
                 // With more records waiting already, this is not a trickle.
-                let is_trickle = shelf.depth() == 0;
+                let is_trickle = record_queue.depth() == 0;
                 reports = if is_trickle { reports + 1 } else { 1 };
                 let rest = rest(count, reports, began.elapsed());
-                if shelf.depth() < PACED_DEPTH_MAX {
+                if record_queue.depth() < PACED_DEPTH_MAX {
                     stop.run_until_cancelled(tokio::time::sleep(rest)).await;
                 }
             }
@@ -79,7 +79,7 @@ pub(crate) async fn run(
                     message = status.message(),
                     "control cannot take a usage record; it is left out"
                 );
-                leave_out(&live, &shelf);
+                leave_out(&state, &record_queue);
                 batch = BATCH_RECORDS_MAX;
             }
             Err(status) => {
@@ -87,7 +87,7 @@ pub(crate) async fn run(
                     batch = (batch / 2).max(1);
                 }
                 tracing::warn!(
-                    code = ?status.code(), message = status.message(), spooled = shelf.depth(),
+                    code = ?status.code(), message = status.message(), spooled = record_queue.depth(),
                     "usage cannot be handed in; it waits on disk"
                 );
                 patience.wait().await;
@@ -108,11 +108,11 @@ fn rest(count: usize, reports: u32, took: Duration) -> Duration {
 /// Reports one batch and returns its number of records.
 async fn hand_in(
     link: &ControlLink,
-    live: &RuntimeState,
-    shelf: &RecordQueue,
+    state: &RuntimeState,
+    record_queue: &RecordQueue,
     batch: usize,
 ) -> Result<usize, Status> {
-    let records = shelf.oldest(batch);
+    let records = record_queue.oldest(batch);
     let mut records = records.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut charged = HashMap::new();
     let readable = records
@@ -121,7 +121,7 @@ async fn hand_in(
     let count = readable.count();
     if count < records.len() && count == 0 {
         // An unreadable record must not hold up the others for ever.
-        shelf.skip_one();
+        record_queue.skip_one();
         return Ok(1);
     }
     records.truncate(count);
@@ -139,7 +139,7 @@ async fn hand_in(
         .map(|lease| (lease.payer, lease))
         .collect();
     for (payer, cost) in charged {
-        if let Some(credit_lease) = live.credit_lease(payer) {
+        if let Some(credit_lease) = state.credit_lease(payer) {
             credit_lease.posted(cost, leases.get(&payer));
         }
     }
@@ -147,26 +147,26 @@ async fn hand_in(
         .iter()
         .filter_map(|standing| standing_from_wire(standing).ok())
         .collect();
-    live.apply_standings(&standings);
-    shelf.acknowledge(through_sequence);
+    state.apply_standings(&standings);
+    record_queue.acknowledge(through_sequence);
     Ok(count)
 }
 
 /// Drops the oldest record, which control refuses. It will never be posted, so it must not count as spent either.
-fn leave_out(live: &RuntimeState, shelf: &RecordQueue) {
+fn leave_out(state: &RuntimeState, record_queue: &RecordQueue) {
     let mut charged = HashMap::new();
-    let Ok(records) = shelf.oldest(1) else {
+    let Ok(records) = record_queue.oldest(1) else {
         return;
     };
     for record in records {
         charge(&record, &mut charged);
     }
     for (payer, cost) in charged {
-        if let Some(credit_lease) = live.credit_lease(payer) {
+        if let Some(credit_lease) = state.credit_lease(payer) {
             credit_lease.posted(cost, None);
         }
     }
-    shelf.skip_one();
+    record_queue.skip_one();
 }
 
 /// Whether control refused the records, rather than being unreachable or failing.

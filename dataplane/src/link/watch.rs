@@ -11,11 +11,11 @@ use super::{ControlLink, ReconnectBackoff};
 use crate::state::RuntimeState;
 
 /// Runs until it is cancelled.
-pub(crate) async fn run(link: ControlLink, live: Arc<RuntimeState>, stop: CancellationToken) {
+pub(crate) async fn run(link: ControlLink, state: Arc<RuntimeState>, stop: CancellationToken) {
     let mut patience = ReconnectBackoff::new();
     let following = async {
         loop {
-            match follow(&link, &live, &mut patience).await {
+            match follow(&link, &state, &mut patience).await {
                 Ok(()) => tracing::info!("control closed the stream of updates"),
                 Err(status) if status.code() == Code::Unauthenticated => {
                     tracing::error!(
@@ -34,7 +34,7 @@ pub(crate) async fn run(link: ControlLink, live: Arc<RuntimeState>, stop: Cancel
 
 async fn follow(
     link: &ControlLink,
-    live: &RuntimeState,
+    state: &RuntimeState,
     patience: &mut ReconnectBackoff,
 ) -> Result<(), Status> {
     let request = wire::WatchRequest {
@@ -61,7 +61,7 @@ async fn follow(
             );
         }
         // Updates of balances and health have no new revision and need no acknowledgement.
-        let revision = live.apply(update);
+        let revision = state.apply(update);
         if let Some(revision) =
             revision.filter(|_| revision != acknowledged || !rejections.is_empty())
         {

@@ -84,7 +84,7 @@ impl CallHead {
 impl<'a> CallerContext<'a> {
     /// Whose access lists and limits count.
     pub(super) fn scope(self) -> CallerScope<'a> {
-        self.caller.asker(self.chain)
+        self.caller.scope(self.chain)
     }
 
     /// Whether the caller is root, which pays for nothing.

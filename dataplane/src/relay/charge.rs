@@ -112,9 +112,9 @@ pub(super) struct CreditHolds {
     pub(super) key: Option<CreditHold>,
 }
 
-/// Who pays for the call, and what was reserved for it.
+/// Who is charged for the call, and what was reserved for it.
 pub(super) struct Billing {
-    pub(super) payer: Caller,
+    pub(super) billed: Caller,
     pub(super) credit_holds: CreditHolds,
     pub(super) windows: WindowReservation,
     pub(super) metered: bool,
@@ -126,9 +126,9 @@ pub(super) struct Billing {
 
 impl Billing {
     /// For a call that the gateway makes itself, which reserves nothing.
-    pub(super) fn of_own(payer: Caller) -> Self {
+    pub(super) fn of_own(billed: Caller) -> Self {
         Self {
-            payer,
+            billed,
             credit_holds: CreditHolds::default(),
             windows: WindowReservation::default(),
             metered: false,
@@ -147,14 +147,14 @@ impl PendingCharge {
         plan: &RoutePlan,
     ) -> Box<Self> {
         let Billing {
-            payer,
+            billed,
             credit_holds,
             windows,
             metered,
             output_max,
             fixed_price,
         } = billing;
-        let record = record::begun(&snapshot, &payer, request, plan);
+        let record = record::begun(&snapshot, &billed, request, plan);
         let abandon_info = AbandonInfo {
             // Other routes write no text.
             output_max: if request.route.has_events() {
@@ -168,8 +168,8 @@ impl PendingCharge {
         };
         let basis = ChargeBasis {
             snapshot,
-            account: payer.account,
-            client_key: payer.key,
+            account: billed.account,
+            client_key: billed.key,
             sinks: Arc::clone(&relay.sinks),
             clock: relay.clock.clone(),
             route: request.route,

@@ -37,11 +37,11 @@ impl Cutoff {
 
     /// Waits until the drain is over.
     pub(super) async fn comes(&self) {
-        let mut told = pin!(self.0.come.notified());
+        let mut notified = pin!(self.0.come.notified());
         // Enabled before the flag is checked, so that no wake-up is lost.
-        told.as_mut().enable();
+        notified.as_mut().enable();
         if !self.has_come() {
-            told.await;
+            notified.await;
         }
     }
 

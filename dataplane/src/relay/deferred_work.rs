@@ -168,9 +168,11 @@ async fn fetch(relay: &Relay, call: Box<Call>) {
 
 async fn is_pending(relay: &Relay, object: &OwnedObject) -> bool {
     let known = relay.state.objects().find(&[&object.id]).await;
-    let known = known.unwrap_or_default();
-    let same = known.iter().find(|one| one.key == object.key);
-    same.is_some_and(|one| one.pending.is_some())
+    known
+        .unwrap_or_default()
+        .iter()
+        .find(|one| one.key == object.key)
+        .is_some_and(|one| one.pending.is_some())
 }
 
 /// A call that the gateway makes itself.
@@ -262,9 +264,9 @@ fn charge_for(
 /// Charges work with the credit that was reserved for it.
 fn settle_unseen(relay: &Relay, lookup: &DueLookup) {
     let object = &lookup.object;
-    let path = LookupPlace::of(object).map_or_else(|| "/".to_owned(), |place| place.path);
-    let target = PathAndQuery::try_from(path);
-    let target = target.unwrap_or_else(|_| PathAndQuery::from_static("/"));
+    let target = LookupPlace::of(object)
+        .and_then(|place| PathAndQuery::try_from(place.path).ok())
+        .unwrap_or_else(|| PathAndQuery::from_static("/"));
     let request = request_for(relay, target, Route::Other, Dialect::OpenAi);
     let plan = RoutePlan { stages: Vec::new() };
     let mut charge = charge_for(relay, lookup, &request, &plan);

@@ -62,7 +62,7 @@ struct Resolver {
 struct ReachRule {
     reach: Option<EgressPolicy>,
     /// Whether a provider at a private address was already logged.
-    told: Arc<AtomicBool>,
+    is_logged: Arc<AtomicBool>,
 }
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, DialError>> + Send>>;
@@ -85,7 +85,7 @@ impl Dialer {
     fn with(reach: Option<EgressPolicy>, limit: Duration, tls: ClientConfig) -> Self {
         let rule = ReachRule {
             reach,
-            told: Arc::default(),
+            is_logged: Arc::default(),
         };
         let resolver = Resolver {
             rule: rule.clone(),
@@ -173,7 +173,7 @@ impl ReachRule {
                 return Err(DialError(ConnectFailure::Forbidden, ip.to_string()));
             }
             if egress::classify(ip) == AddressClass::Private
-                && !self.told.swap(true, Ordering::Relaxed)
+                && !self.is_logged.swap(true, Ordering::Relaxed)
             {
                 tracing::warn!(
                     host,
@@ -204,9 +204,12 @@ impl Service<Name> for Resolver {
                 return Err(DialError(ConnectFailure::Forbidden, String::new()));
             }
             let unknown = |said: String| DialError(ConnectFailure::Name, said);
-            let found = tokio::time::timeout(limit, tokio::net::lookup_host((host, 0))).await;
-            let found = found.map_err(|_| unknown("no answer in time".to_owned()))?;
-            let found: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
+            let lookup = tokio::net::lookup_host((host, 0));
+            let found: Vec<_> = tokio::time::timeout(limit, lookup)
+                .await
+                .map_err(|_| unknown("no answer in time".to_owned()))?
+                .map_err(|error| unknown(error.to_string()))?
+                .collect();
             if found.is_empty() {
                 return Err(unknown("no address".to_owned()));
             }

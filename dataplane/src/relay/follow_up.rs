@@ -110,7 +110,7 @@ impl FollowUp {
     }
 
     /// Returns the caller that pays for the work whose end the response may report, even if another account makes the call.
-    pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Caller> {
+    pub(super) fn billed_caller(&self, snapshot: &Snapshot) -> Option<Caller> {
         let work = self.work.as_ref()?;
         snapshot.account(work.account).map(|account| Caller {
             account: Arc::clone(account),
@@ -191,8 +191,10 @@ impl FollowUp {
             calls: self.calls.clone().filter(|_| Some(kind) == self.makes),
         };
         let status: String = subject.status().chars().take(32).collect();
-        let first = self.makes.zip(subject.id());
-        let first = first.map(|(kind, id)| of(kind, id, &status));
+        let first = self
+            .makes
+            .zip(subject.id())
+            .map(|(kind, id)| of(kind, id, &status));
         let others = subject.made().iter().map(|(kind, id)| of(*kind, id, ""));
         first.into_iter().chain(others).collect()
     }

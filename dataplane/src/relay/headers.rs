@@ -151,8 +151,9 @@ pub(crate) fn keep_upstream_id(answer: &mut HeaderMap, request: &HeaderMap) {
 /// Turns a client's headers into the part that all attempts share. A request that declares its length keeps doing so;
 /// one that does not (mostly a GET) stays without.
 pub(crate) fn prepare_for_upstream(headers: &mut HeaderMap, via: HeaderValue, metered: bool) {
-    let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING];
-    let framed = framed.iter().any(|name| headers.contains_key(name));
+    let framed = [CONTENT_LENGTH, header::TRANSFER_ENCODING]
+        .iter()
+        .any(|name| headers.contains_key(name));
     let takes_trailers = takes_trailers(headers);
     let key = credential_from(headers).map(|key| key.as_bytes().to_vec());
     let holds_key = |value: &HeaderValue| {
@@ -261,8 +262,10 @@ pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
 
 /// The client's address: the peer, or the one that trusted proxies report.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &IpList) -> IpAddr {
-    let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
-    let forwarded = forwarded.filter_map(|value| value.to_str().ok());
+    let forwarded = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     address::client(peer, forwarded, trusted)
 }
 

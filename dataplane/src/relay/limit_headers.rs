@@ -40,10 +40,12 @@ const TOKENS: [HeaderName; 3] = [
 
 /// Estimates the tokens of a call: its prompt, and the longest response it asks for. Other routes send no text.
 pub(super) fn guess(route: Route, body_len: usize, max_tokens: Option<u64>) -> u64 {
-    let prompt = if route.is_metered() { body_len } else { 0 };
-    let prompt = u64::try_from(prompt).unwrap_or(u64::MAX);
-    let prompt = prompt.div_ceil(BYTES_PER_TOKEN);
-    prompt.saturating_add(max_tokens.unwrap_or_default()).max(1)
+    let text_bytes = if route.is_metered() { body_len } else { 0 };
+    u64::try_from(text_bytes)
+        .unwrap_or(u64::MAX)
+        .div_ceil(BYTES_PER_TOKEN)
+        .saturating_add(max_tokens.unwrap_or_default())
+        .max(1)
 }
 
 /// What a call uses of its windows.

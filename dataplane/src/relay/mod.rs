@@ -165,7 +165,7 @@ where
         }
     };
     let conversation = route::conversation(context, head, &read, &terms).await;
-    let payer = terms.payer(&snapshot).unwrap_or(caller);
+    let billed = terms.billed_caller(&snapshot).unwrap_or(caller);
     let admitted = AdmittedCall {
         endpoint: head.endpoint,
         parts: head.take_parts(),
@@ -174,7 +174,7 @@ where
         read,
         terms,
         conversation,
-        payer,
+        billed,
         reserved,
         open,
     };

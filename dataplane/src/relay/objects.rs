@@ -125,8 +125,8 @@ pub(super) async fn find_references(
         return Ok(ReferencedObjects::default());
     }
     let ids: Vec<_> = named.iter().map(|named| named.id).collect();
-    let known = relay.state.objects().find(&ids).await;
-    let known = known.map_err(|_| Refusal::Unavailable)?;
+    let objects = relay.state.objects();
+    let known = objects.find(&ids).await.map_err(|_| Refusal::Unavailable)?;
     let is_above = |owner: AccountId| {
         caller.parent.is_none()
             || snapshot.account(owner).is_some_and(|owner| {

@@ -90,8 +90,9 @@ fn is_form(said: &HeaderValue) -> bool {
 
 /// Returns a required header that would be dropped, because `Connection` names it.
 fn taken_off(headers: &HeaderMap) -> Option<HeaderName> {
-    let lists = headers.get_all(CONNECTION).iter();
-    let mut named = lists
+    let mut named = headers
+        .get_all(CONNECTION)
+        .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
     let kept = |named: &str| {

@@ -32,8 +32,8 @@ pub(super) struct AdmittedCall {
     pub(super) read: ReadRequest,
     pub(super) terms: CallTerms,
     pub(super) conversation: Option<ConversationHash>,
-    /// Who pays for it.
-    pub(super) payer: Caller,
+    /// Whose account and client key are charged.
+    pub(super) billed: Caller,
     pub(super) reserved: CallReservation,
     pub(super) open: OpenCall,
 }
@@ -48,7 +48,7 @@ pub(super) fn prepare(relay: &Relay, admitted: AdmittedCall) -> Box<Call> {
         read: ReadRequest { received, facts },
         terms,
         conversation,
-        payer,
+        billed,
         reserved,
         open,
     } = admitted;
@@ -85,7 +85,7 @@ pub(super) fn prepare(relay: &Relay, admitted: AdmittedCall) -> Box<Call> {
     };
     let request = PreparedRequest::new(parts, origin, received, facts);
     let billing = Billing {
-        payer,
+        billed,
         credit_holds: reserved.credit_holds,
         windows: reserved.windows,
         metered,

@@ -10,7 +10,10 @@ use proxyxai_contract::{
 };
 
 use super::request::PreparedRequest;
-use crate::state::{Caller, Snapshot};
+use crate::{
+    formats::request::AskedImages,
+    state::{Caller, Snapshot},
+};
 
 const PATH_BYTES_MAX: usize = 255;
 /// Names are part of database keys, whose length is limited.
@@ -75,7 +78,7 @@ pub(super) fn images(
     snapshot: &Snapshot,
     model: &str,
     path: &str,
-    (count, size): (u64, &str),
+    asked: AskedImages<'_>,
 ) -> ImageUsage {
     let priced = snapshot.prices.find(model);
     let by_piece = priced.is_some_and(|price| price.image.is_some());
@@ -83,8 +86,8 @@ pub(super) fn images(
         return ImageUsage::default();
     }
     ImageUsage {
-        count,
-        size: plain_size(size),
+        count: asked.count,
+        size: plain_size(asked.size),
     }
 }
 

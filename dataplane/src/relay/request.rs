@@ -220,9 +220,11 @@ pub(super) fn target(uri: &Uri, fields: &HeaderMap) -> Result<PathAndQuery, Refu
 
 /// The id that a request carries.
 fn request_id(headers: &HeaderMap) -> String {
-    let id = headers.get(X_REQUEST_ID);
-    let id = id.and_then(|value| value.to_str().ok());
-    id.unwrap_or_default().to_owned()
+    headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -116,11 +116,12 @@ pub(super) fn plan(
 ) -> Result<RoutePlan, Refusal> {
     let (account, ancestors) = chain.split_first().ok_or(Refusal::Unauthenticated)?;
     let settings = &snapshot.settings;
-    let plan = plan::plan(account, ancestors, settings, facts.model.as_deref());
-    let plan = plan.map_err(|not| match not {
-        RouteRefusal::Level { account, level } => Refusal::LevelNotAllowed { account, level },
-        RouteRefusal::Model { account, model } => Refusal::ModelNotAllowed { account, model },
-    })?;
+    let asked = facts.model.as_deref();
+    let plan =
+        plan::plan(account, ancestors, settings, asked).map_err(|refusal| match refusal {
+            RouteRefusal::Level { account, level } => Refusal::LevelNotAllowed { account, level },
+            RouteRefusal::Model { account, model } => Refusal::ModelNotAllowed { account, model },
+        })?;
     let is_root = ancestors.is_empty();
     if !settings.refuse_unpriced || is_root {
         return Ok(plan);
@@ -177,16 +178,17 @@ pub(super) fn ceiling(
 /// by itself.
 pub(super) async fn calls(
     snapshot: &Snapshot,
-    asker: CallerScope<'_>,
+    scope: CallerScope<'_>,
     way: AllowedEndpoint<'_>,
     body: &Bytes,
 ) -> Result<(Vec<BatchCall>, Vec<Reference>), Refusal> {
     if !way.takes_calls() {
         return Ok(Default::default());
     }
-    let read = request::beside(body, &(), |body, ()| batch::messages(body)).await?;
-    let (calls, references) = read.map_err(|error| Refusal::Malformed(error.to_string()))?;
-    check(snapshot, asker, &calls).await?;
+    let (calls, references) = request::beside(body, &(), |body, ()| batch::messages(body))
+        .await?
+        .map_err(|error| Refusal::Malformed(error.to_string()))?;
+    check(snapshot, scope, &calls).await?;
     Ok((calls, references))
 }
 
@@ -196,8 +198,9 @@ pub(super) async fn check_made_for(
     context: CallerContext<'_>,
     body: &Bytes,
 ) -> Result<(), Refusal> {
-    let row = request::beside(body, &(), |body, ()| batch::made_for(body)).await?;
-    let row = row.map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let row = request::beside(body, &(), |body, ()| batch::made_for(body))
+        .await?
+        .map_err(|error| Refusal::Malformed(error.to_string()))?;
     row.map_or(Ok(()), |row| {
         admit::resource(context.chain, &context.snapshot.settings, &row.url())
     })
@@ -230,10 +233,10 @@ pub(super) async fn calls_in_file(
 
 async fn check(
     snapshot: &Snapshot,
-    asker: CallerScope<'_>,
+    scope: CallerScope<'_>,
     calls: &[BatchCall],
 ) -> Result<(), Refusal> {
-    let chain = asker.chain;
+    let chain = scope.chain;
     let is_root = chain.len() == 1;
     let (mut rows, mut seen) = (Vec::new(), BTreeSet::new());
     for some in calls.chunks(STEP_CALLS) {
@@ -243,7 +246,7 @@ async fn check(
                 admit::resource(chain, &snapshot.settings, &call.row.url())?;
             }
             for model in call.models().filter(|model| seen.insert(*model)) {
-                admit::model(asker, true, Some(model))?;
+                admit::model(scope, true, Some(model))?;
                 // Without a price no credit can be reserved, and no operator's permission changes that.
                 if snapshot.prices.find(model).is_none() && !is_root {
                     let model = model.to_owned();

@@ -27,8 +27,10 @@ pub(crate) struct BodySegments {
 impl BodySegments {
     /// The pieces in order; empty ones are left out.
     pub(crate) fn new(pieces: impl IntoIterator<Item = Bytes>) -> Self {
-        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty());
-        let pieces: Arc<[Bytes]> = pieces.collect();
+        let pieces: Arc<[Bytes]> = pieces
+            .into_iter()
+            .filter(|piece| !piece.is_empty())
+            .collect();
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self {
             pieces,

@@ -54,9 +54,9 @@ struct BatchedCalls {
 }
 
 impl CallTerms {
-    /// Returns who pays instead of the caller, if the response may report the end of another account's work.
-    pub(super) fn payer(&self, snapshot: &Snapshot) -> Option<Caller> {
-        self.follow_up.as_ref()?.payer(snapshot)
+    /// Returns who is billed instead of the caller, if the response may report the end of another account's work.
+    pub(super) fn billed_caller(&self, snapshot: &Snapshot) -> Option<Caller> {
+        self.follow_up.as_ref()?.billed_caller(snapshot)
     }
 
     /// Whether it makes an object.

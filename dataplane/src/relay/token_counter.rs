@@ -35,7 +35,7 @@ impl TokenCounter {
         let waiting = Arc::new(AtomicUsize::new(0));
         let left = Arc::clone(&waiting);
         std::thread::Builder::new()
-            .name("desk".to_owned())
+            .name("token-counter".to_owned())
             .spawn(move || {
                 while let Some((bytes, job)) = handed.blocking_recv() {
                     job();
@@ -71,16 +71,16 @@ mod tests {
 
     #[test]
     fn what_would_keep_too_much_in_memory_is_done_where_it_comes_from() {
-        let desk = TokenCounter::start().unwrap();
+        let counter = TokenCounter::start().unwrap();
         let here = thread::current().id();
-        let (done, told) = sync_channel(1);
+        let (done, was_here) = sync_channel(1);
         let count = |bytes| {
             let done = done.clone();
-            desk.submit(
+            counter.submit(
                 bytes,
                 Box::new(move || done.send(thread::current().id() == here).unwrap()),
             );
-            told.recv().unwrap()
+            was_here.recv().unwrap()
         };
         assert!(!count(0));
         assert!(count(BYTES_MAX + 1));

@@ -222,7 +222,8 @@ impl JournalTicket {
     /// Returns `false` if the record is longer than a slot.
     fn write(&mut self, record: &[u8]) -> bool {
         let (header, rest) = self.slot.split_at_mut(HEADER_BYTES);
-        let (Some(room), Ok(length)) = (rest.get_mut(..record.len()), u32::try_from(record.len()))
+        let (Some(target), Ok(length)) =
+            (rest.get_mut(..record.len()), u32::try_from(record.len()))
         else {
             tracing::error!(
                 bytes = record.len(),
@@ -230,7 +231,7 @@ impl JournalTicket {
             );
             return false;
         };
-        room.copy_from_slice(record);
+        target.copy_from_slice(record);
         let (checksum, facts) = header.split_at_mut(size_of::<u32>());
         facts[..8].copy_from_slice(&self.number.to_le_bytes());
         facts[8..12].copy_from_slice(&self.version.to_le_bytes());

@@ -166,7 +166,7 @@ impl Spool {
             // Admission stops long before the queue is full (`has_room`), so this needs a disk that has hung while
             // thousands of calls ended.
             tracing::error!(
-                "the shelf takes no more records; one waits in the journal for a restart"
+                "the record queue takes no more records; one waits in the journal for a restart"
             );
         }
     }

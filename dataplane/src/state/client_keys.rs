@@ -51,7 +51,7 @@ impl Caller {
     }
 
     /// The account with its ancestors, and its key.
-    pub(crate) fn asker<'a>(&'a self, chain: &'a [&'a AccountConfig]) -> CallerScope<'a> {
+    pub(crate) fn scope<'a>(&'a self, chain: &'a [&'a AccountConfig]) -> CallerScope<'a> {
         CallerScope {
             chain,
             key: self.key.as_deref().map(|state| &state.key),
@@ -112,7 +112,7 @@ pub(super) fn states(
     account: AccountId,
     keys: &[FurtherKey],
     before: &[Arc<FurtherKeyState>],
-    wishes: &LeaseAskSender,
+    ask_tx: &LeaseAskSender,
 ) -> Vec<Arc<FurtherKeyState>> {
     let before: HashMap<ClientKeyId, _> = before.iter().map(|one| (one.key.id, one)).collect();
     let state = |key: &FurtherKey| {
@@ -130,7 +130,7 @@ pub(super) fn states(
         Arc::new(FurtherKeyState {
             key: key.clone(),
             credit: credit_lease
-                .unwrap_or_else(|| Arc::new(CreditLease::new(payer, wishes.clone()))),
+                .unwrap_or_else(|| Arc::new(CreditLease::new(payer, ask_tx.clone()))),
             windows: windows.unwrap_or_else(|| Arc::new(RateLimitWindows::new(payer))),
         })
     };

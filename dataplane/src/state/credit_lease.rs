@@ -106,7 +106,7 @@ pub(super) struct CreditWaiter<'a> {
 
 impl CreditLease {
     /// A lease of which nothing is known yet.
-    pub(crate) fn new(payer: impl Into<PayerId>, wishes: LeaseAskSender) -> Self {
+    pub(crate) fn new(payer: impl Into<PayerId>, ask_tx: LeaseAskSender) -> Self {
         Self {
             payer: payer.into(),
             balance: AtomicI64::default(),
@@ -133,7 +133,7 @@ impl CreditLease {
                 answer: ControlReply::Granted,
             }),
             changed: Notify::new(),
-            ask_tx: wishes,
+            ask_tx,
         }
     }
 

@@ -47,7 +47,7 @@ use retired_leases::RetiredLeases;
 pub(crate) use windows::{ASK_QUEUE_MAX, RateLimitWindows, WindowReservation};
 
 /// Credit leases that may wait to ask control at once; others ask again a little later.
-const WISHES_MAX: usize = 4096;
+const LEASE_ASKS_MAX: usize = 4096;
 /// Depth to which ancestors are followed; a deeper tree is a loop in the data.
 const DEPTH_MAX: usize = 64;
 
@@ -142,7 +142,7 @@ impl RuntimeState {
         backlog: &[UsageRecord],
         objects: ObjectIndex,
     ) -> (Self, mpsc::Receiver<Arc<CreditLease>>) {
-        let (wishes, wanting) = mpsc::channel(WISHES_MAX);
+        let (ask_tx, lease_asks) = mpsc::channel(LEASE_ASKS_MAX);
         let mut owed: HashMap<PayerId, Money> = HashMap::new();
         for record in backlog {
             let payers = [Some(record.account.into()), record.key_payer()];
@@ -151,16 +151,16 @@ impl RuntimeState {
                 *total = total.saturating_add(record.charge());
             }
         }
-        let live = Self {
+        let state = Self {
             current: ArcSwapOption::const_empty(),
             clock,
-            ask_tx: wishes,
+            ask_tx,
             reach: ControlContact::new(),
             owed: Mutex::new(owed),
             leaving: RetiredLeases::default(),
             objects,
         };
-        (live, wanting)
+        (state, lease_asks)
     }
 
     /// The source of time.
@@ -216,16 +216,11 @@ impl RuntimeState {
             let mut build = Build::from(base, before.as_deref(), &self.ask_tx);
             build.accounts(accounts, &removed_accounts);
             build.keys(keys, &removed_keys);
-            let prices = prices.map_or_else(
-                || {
-                    before
-                        .as_ref()
-                        .map(|old| Arc::clone(&old.prices))
-                        .unwrap_or_default()
-                },
-                Arc::new,
-            );
-            let snapshot = build.finish((revision, self.clock.now()), settings, prices);
+            let prices = prices
+                .map(Arc::new)
+                .or_else(|| Some(Arc::clone(&before.as_ref()?.prices)))
+                .unwrap_or_default();
+            let snapshot = build.finish(revision, self.clock.now(), settings, prices);
             self.keep_purses(before.as_deref(), &snapshot);
             if woken {
                 snapshot.keys().for_each(|key| key.health.wake());
@@ -330,13 +325,13 @@ impl<'a> Build<'a> {
     fn from(
         base: Option<&Snapshot>,
         before: Option<&'a Snapshot>,
-        wishes: &'a mpsc::Sender<Arc<CreditLease>>,
+        ask_tx: &'a mpsc::Sender<Arc<CreditLease>>,
     ) -> Self {
         Self {
             accounts: base.map(|old| old.accounts.clone()).unwrap_or_default(),
             keys: base.map(|old| old.keys.clone()).unwrap_or_default(),
             before,
-            ask_tx: wishes,
+            ask_tx,
         }
     }
 
@@ -436,7 +431,8 @@ impl<'a> Build<'a> {
 
     fn finish(
         self,
-        (revision, since): (Revision, Millis),
+        revision: Revision,
+        since: Millis,
         settings: ProxySettings,
         prices: Arc<PriceTable>,
     ) -> Snapshot {

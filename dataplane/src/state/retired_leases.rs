@@ -29,8 +29,8 @@ impl RetiredLeases {
     }
 
     /// The credit lease of a deleted payer; created if it is missing.
-    pub(super) fn credit_lease(&self, payer: PayerId, wishes: &LeaseAskSender) -> Arc<CreditLease> {
-        let new = || Arc::new(CreditLease::new(payer, wishes.clone()));
+    pub(super) fn credit_lease(&self, payer: PayerId, ask_tx: &LeaseAskSender) -> Arc<CreditLease> {
+        let new = || Arc::new(CreditLease::new(payer, ask_tx.clone()));
         Arc::clone(self.map().entry(payer).or_insert_with(new))
     }
 

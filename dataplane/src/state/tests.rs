@@ -43,8 +43,8 @@ fn answer(lease: LeasedCredit) -> LeaseAnswer {
 }
 
 fn credit_lease() -> (Arc<CreditLease>, mpsc::Receiver<Arc<CreditLease>>) {
-    let (wishes, asked) = mpsc::channel(8);
-    let credit_lease = CreditLease::new(AccountId::new(7).unwrap(), wishes);
+    let (ask_tx, asked) = mpsc::channel(8);
+    let credit_lease = CreditLease::new(AccountId::new(7).unwrap(), ask_tx);
     (Arc::new(credit_lease), asked)
 }
 
@@ -85,19 +85,19 @@ fn record(cost: Money) -> UsageRecord {
 
 #[tokio::test]
 async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
-    let (live, _wished) = RuntimeState::new(
+    let (state, _lease_asks) = RuntimeState::new(
         Clock::system(),
         &[record(usd(3)), record(usd(4))],
         ObjectIndex::new().0,
     );
-    live.apply(SnapshotUpdate {
+    state.apply(SnapshotUpdate {
         full: true,
         accounts: vec![samples::account(7)],
         settings: Some(samples::settings()),
         leases: vec![lease(5, usd(10))],
         ..SnapshotUpdate::empty(Revision(1))
     });
-    let credit_lease = live.credit_lease(AccountId::new(7).unwrap()).unwrap();
+    let credit_lease = state.credit_lease(AccountId::new(7).unwrap()).unwrap();
     assert!(credit_lease.try_reserve(usd(4)).is_none());
     let held = credit_lease.try_reserve(usd(3)).unwrap();
     // Control posts it: the lease shrinks by what was charged, and no more becomes free.
@@ -106,7 +106,7 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
     drop(held);
     assert!(credit_lease.try_reserve(usd(3)).is_some());
     // A reconnect sends everything again, and charges nothing twice.
-    live.apply(SnapshotUpdate {
+    state.apply(SnapshotUpdate {
         full: true,
         accounts: vec![samples::account(7)],
         settings: Some(samples::settings()),
@@ -118,7 +118,7 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
 
 #[tokio::test]
 async fn credit_whose_return_was_not_confirmed_is_given_back_once() {
-    let (credit_lease, _wished) = credit_lease();
+    let (credit_lease, _lease_asks) = credit_lease();
     credit_lease.leased(&lease(1, usd(10)));
     credit_lease.charge(usd(2));
     credit_lease.recall();
@@ -207,7 +207,7 @@ fn with_keys(revision: u64, further_keys: Vec<FurtherKey>) -> SnapshotUpdate {
 
 #[test]
 fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
-    let (live, _wished) = RuntimeState::new(Clock::system(), &[], ObjectIndex::new().0);
+    let (state, _lease_asks) = RuntimeState::new(Clock::system(), &[], ObjectIndex::new().0);
     let ending = FurtherKey {
         expires: Some(Millis(1000)),
         ..further(1, "ends")
@@ -218,9 +218,9 @@ fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
     };
     // An account's first key always wins.
     let keys = vec![ending, off, further(3, "on"), further(4, "first")];
-    live.apply(with_keys(1, keys));
+    state.apply(with_keys(1, keys));
     let found = |secret: &str, now: i64| {
-        let snapshot = live.snapshot().unwrap();
+        let snapshot = state.snapshot().unwrap();
         let caller = snapshot.authenticate(secret, || Millis(now));
         caller.map(|caller| {
             assert_eq!(caller.account.account.id, AccountId::new(7).unwrap());
@@ -237,7 +237,7 @@ fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
     assert_eq!(found("ends", 1000), refused("key-1", true));
     assert_eq!(found("off", 0), refused("key-2", false));
     assert_eq!(found("nobody", 0), Err(Refusal::Unauthenticated));
-    live.apply(with_keys(2, Vec::new()));
+    state.apply(with_keys(2, Vec::new()));
     assert_eq!(found("on", 0), Err(Refusal::Unauthenticated));
     assert_eq!(found("first", 0), Ok(None));
 }
@@ -248,8 +248,9 @@ fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its
         client_key: ClientKeyId::new(3).ok(),
         ..record(usd(1))
     };
-    let (live, mut wished) = RuntimeState::new(Clock::system(), &[spent], ObjectIndex::new().0);
-    live.apply(with_keys(1, vec![further(3, "on")]));
+    let (state, mut lease_asks) =
+        RuntimeState::new(Clock::system(), &[spent], ObjectIndex::new().0);
+    state.apply(with_keys(1, vec![further(3, "on")]));
     let payer = PayerId {
         account: AccountId::new(7).unwrap(),
         client_key: ClientKeyId::new(3).ok(),
@@ -258,10 +259,11 @@ fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its
         payer,
         ..lease(1, usd(5))
     };
-    live.credit_lease(payer).unwrap().leased(&lease);
+    state.credit_lease(payer).unwrap().leased(&lease);
     // A dollar of it was spent before the start, and is not posted yet.
     assert!(
-        live.credit_lease(payer)
+        state
+            .credit_lease(payer)
             .unwrap()
             .try_reserve(usd(5))
             .is_none()
@@ -270,22 +272,23 @@ fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its
         name: "other".to_owned(),
         ..further(3, "on")
     };
-    live.apply(with_keys(2, vec![renamed]));
-    let held = live
+    state.apply(with_keys(2, vec![renamed]));
+    let held = state
         .credit_lease(payer)
         .unwrap()
         .try_reserve(usd(4))
         .unwrap();
     assert!(
-        live.credit_lease(payer.account)
+        state
+            .credit_lease(payer.account)
             .unwrap()
             .try_reserve(usd(1))
             .is_none()
     );
-    while wished.try_recv().is_ok() {}
-    live.apply(with_keys(3, Vec::new()));
-    let leaving = live.credit_lease(payer).unwrap();
-    assert_eq!(wished.try_recv().unwrap().payer(), payer);
+    while lease_asks.try_recv().is_ok() {}
+    state.apply(with_keys(3, Vec::new()));
+    let leaving = state.credit_lease(payer).unwrap();
+    assert_eq!(lease_asks.try_recv().unwrap().payer(), payer);
     drop(held);
     leaving.not_asked();
     let ask = leaving.next_ask().unwrap();

@@ -66,7 +66,7 @@ pub(crate) struct CallRecorder {
     streaming: bool,
     ended: Option<Duration>,
     ending: ResponseEnd,
-    told: bool,
+    is_reported: bool,
 }
 
 /// What the request was.
@@ -117,15 +117,15 @@ pub(super) struct CallOutcome<'a> {
 
 impl CallRecorder {
     pub(super) fn new(
-        sight: Telemetry,
-        (route, came): (Route, Instant),
+        telemetry: Telemetry,
+        route: Route,
         asked: Option<Box<RequestInfo>>,
         trace: Option<Box<Trace>>,
     ) -> Self {
         Self {
-            telemetry: sight,
+            telemetry,
             route,
-            came,
+            came: Instant::now(),
             waited: Duration::ZERO,
             body: Duration::ZERO,
             tries: 0,
@@ -143,7 +143,7 @@ impl CallRecorder {
             streaming: false,
             ended: None,
             ending: ResponseEnd::Abandoned,
-            told: false,
+            is_reported: false,
         }
     }
 
@@ -253,11 +253,11 @@ impl CallRecorder {
 
     /// Reports the call, with what it was charged.
     pub(crate) fn finish(mut self, record: &UsageRecord) {
-        self.tell_once(Some(record));
+        self.report_once(Some(record));
     }
 
-    fn tell_once(&mut self, record: Option<&UsageRecord>) {
-        if std::mem::replace(&mut self.told, true) {
+    fn report_once(&mut self, record: Option<&UsageRecord>) {
+        if std::mem::replace(&mut self.is_reported, true) {
             return;
         }
         self.stream_is_over();
@@ -286,9 +286,9 @@ impl CallRecorder {
             trace.end(&facts);
         }
         // A call with a record is listed through that.
-        if let (None, Some(code), Some(told)) = (record, facts.refused, refusal) {
+        if let (None, Some(code), Some(refusal)) = (record, facts.refused, refusal) {
             let now = self.telemetry.0.shared.clock.now();
-            self.telemetry.0.refused.add(&facts, (code, *told), now);
+            self.telemetry.0.refused.add(&facts, code, *refusal, now);
         }
     }
 
@@ -340,6 +340,6 @@ impl ResponseEnd {
 
 impl Drop for CallRecorder {
     fn drop(&mut self) {
-        self.tell_once(None);
+        self.report_once(None);
     }
 }

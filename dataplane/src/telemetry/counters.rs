@@ -206,9 +206,9 @@ impl CallCounters {
     }
 
     /// Counts a response to a request that is not a call.
-    pub(super) fn page(&self, room: EndpointKind, status: u16) {
+    pub(super) fn page(&self, kind: EndpointKind, status: u16) {
         let at = Route::COUNT
-            + match room {
+            + match kind {
                 EndpointKind::Models => 0,
                 EndpointKind::Administration => 1,
                 EndpointKind::Pages => 2,

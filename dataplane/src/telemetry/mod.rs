@@ -14,8 +14,6 @@ mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::time::Instant;
-
 use access_log::Log;
 pub use access_log::{AccessLog, LogDestination};
 use call_recorder::RequestInfo;
@@ -154,12 +152,12 @@ impl Telemetry {
         let asked = watched.then(|| Box::new(RequestInfo::of(request, shared.clock.now())));
         let tracer = shared.tracer.as_ref();
         let trace = tracer.map(|tracer| Box::new(tracer.begin(route, request)));
-        CallRecorder::new(self.clone(), (route, Instant::now()), asked, trace)
+        CallRecorder::new(self.clone(), route, asked, trace)
     }
 
     /// Counts a response to a request that is not a call.
-    pub(crate) fn page(&self, room: EndpointKind, status: u16) {
-        self.0.counters.page(room, status);
+    pub(crate) fn page(&self, kind: EndpointKind, status: u16) {
+        self.0.counters.page(kind, status);
     }
 
     /// Begins an attempt.

@@ -9,7 +9,7 @@ use proxyxai_contract::{
 };
 
 use super::{Telemetry, X_REQUEST_ID, call_recorder::CallOutcome};
-use crate::decide::sample::{RefusalSampler, SampledRow, TOLD_MAX};
+use crate::decide::sample::{REPORTED_MAX, RefusalSampler, SampledRow};
 
 /// What a refused call asked for.
 #[derive(Debug, Default)]
@@ -39,9 +39,9 @@ pub(crate) struct RefusedCallQueue {
 }
 
 impl RefusedCallQueue {
-    pub(super) fn new(sight: Telemetry) -> Self {
+    pub(super) fn new(telemetry: Telemetry) -> Self {
         Self {
-            telemetry: sight,
+            telemetry,
             waiting: RefusalSampler::default(),
         }
     }
@@ -55,8 +55,8 @@ impl RefusedCallQueue {
     }
 
     /// Returns what to report this second. The rest waits.
-    pub(crate) fn told(&mut self) -> Vec<RefusedCall> {
-        let rows = self.waiting.take(TOLD_MAX).into_iter();
+    pub(crate) fn take_batch(&mut self) -> Vec<RefusedCall> {
+        let rows = self.waiting.take(REPORTED_MAX).into_iter();
         let call = |SampledRow { row, represents }| RefusedCall { represents, ..row };
         rows.map(call).collect()
     }
@@ -94,13 +94,14 @@ impl Sample {
     pub(super) fn add(
         &self,
         facts: &CallOutcome<'_>,
-        (code, told): (&'static str, RefusalDetails),
+        code: &'static str,
+        refusal: RefusalDetails,
         now: Millis,
     ) {
         let account: Option<AccountId> = facts.account;
         let row = || {
             let lasted = facts.duration.as_millis();
-            let RefusalDetails { wanted, message } = told;
+            let RefusalDetails { wanted, message } = refusal;
             let RefusedRequest {
                 path,
                 model,

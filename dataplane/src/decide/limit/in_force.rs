@@ -41,16 +41,21 @@ pub(crate) fn effective_limits<'a>(
     }
     let find = |limits: &'a ModelLimits| model.and_then(|model| limits.find(model));
     // From root down: an account without limits by model has those of its nearest ancestor.
-    let (mut by_model, mut set_by) = (find(system), None);
+    let mut of_model = InheritedLimit {
+        limit: find(system),
+        set_by: None,
+    };
     let mut limits = Vec::new();
     for (at, account) in chain.iter().enumerate().rev() {
         if !account.model_limits.is_empty() {
-            set_by = Some(account.name.as_str());
-            by_model = find(&account.model_limits);
+            of_model = InheritedLimit {
+                limit: find(&account.model_limits),
+                set_by: Some(account.name.as_str()),
+            };
         }
         if at == 0 || account.parent.is_some() {
             let windows = LimitWindow::ALL.into_iter().rev();
-            limits.extend(windows.filter_map(|window| of(window, at, account, (by_model, set_by))));
+            limits.extend(windows.filter_map(|window| of(window, at, account, of_model)));
         }
     }
     // A key is below its account, and so is counted first.
@@ -73,16 +78,24 @@ fn of_key<'a>(chain: &[&'a AccountConfig], key: &'a FurtherKey) -> Option<Effect
     })
 }
 
+/// The limit of the call's model that counts for an account.
+#[derive(Clone, Copy)]
+struct InheritedLimit<'a> {
+    limit: Option<&'a ModelLimit>,
+    /// The account that set it; `None` for the system's.
+    set_by: Option<&'a str>,
+}
+
 /// One account's limit for a window; `None` if it is as good as unlimited.
 fn of<'a>(
     window: LimitWindow,
     at: usize,
     account: &'a AccountConfig,
-    (by_model, set_by): (Option<&'a ModelLimit>, Option<&'a str>),
+    of_model: InheritedLimit<'a>,
 ) -> Option<EffectiveLimit<'a>> {
-    let by_model = by_model.and_then(|own| Some((own, own.of(window)?)));
+    let by_model = of_model.limit.and_then(|own| Some((own, own.of(window)?)));
     let (most, owner, model) = match by_model {
-        Some((own, most)) => (most, set_by, own.pattern()),
+        Some((own, most)) => (most, of_model.set_by, own.pattern()),
         None => (account.limits.of(window), Some(account.name.as_str()), ""),
     };
     (!window.is_unlimited(most)).then_some(EffectiveLimit {

@@ -47,11 +47,11 @@ fn found(chain: &[AccountConfig], system: &ModelLimits, model: &str) -> Vec<Expe
         let (window, most, at) = (limit.window, limit.most, limit.at);
         (window, most, at, owner, limit.model.to_owned())
     };
-    let asker = CallerScope {
+    let scope = CallerScope {
         chain: &chain,
         key: None,
     };
-    effective_limits(asker, system, Some(model))
+    effective_limits(scope, system, Some(model))
         .into_iter()
         .map(owned)
         .collect()
@@ -76,12 +76,12 @@ fn a_keys_own_limit_is_counted_before_its_accounts_and_beside_it() {
     };
     let found = |own: &AccountConfig| {
         let chain = [own, &parent, &root];
-        let asker = CallerScope {
+        let scope = CallerScope {
             chain: &chain,
             key: Some(&key),
         };
         let system = ModelLimits::default();
-        let limits = effective_limits(asker, &system, Some("gpt-4o"));
+        let limits = effective_limits(scope, &system, Some("gpt-4o"));
         let plain =
             |limit: &EffectiveLimit<'_>| (limit.key.map(str::to_owned), limit.most, limit.at);
         limits.iter().map(plain).collect::<Vec<_>>()

@@ -32,13 +32,14 @@ const UNBOUNDED: &str = "what it may cost cannot be told from the request";
 const fn row(
     verb: Verb,
     path: &'static str,
-    (family, route): (Dialect, Route),
+    dialect: Dialect,
+    route: Route,
     paid: BillingRule,
 ) -> Endpoint {
     Endpoint {
         verb,
         path,
-        dialect: family,
+        dialect,
         route,
         billing: paid,
         makes: None,
@@ -48,7 +49,7 @@ const fn row(
 }
 
 const fn open(verb: Verb, path: &'static str, route: Route, paid: BillingRule) -> Endpoint {
-    row(verb, path, (OpenAi, route), paid)
+    row(verb, path, OpenAi, route, paid)
 }
 
 /// Free, and about an object that the caller owns.
@@ -62,7 +63,7 @@ const fn list(kind: ObjectKind, path: &'static str) -> Endpoint {
 }
 
 const fn closed(verb: Verb, path: &'static str, why: &'static str) -> Endpoint {
-    row(verb, path, (OpenAi, Other), Closed(why))
+    row(verb, path, OpenAi, Other, Closed(why))
 }
 
 /// Paths that both Anthropic and OpenAI have, with different objects behind them. A header of Anthropic's clients
@@ -81,18 +82,18 @@ pub(super) const OF_BOTH: &[&str] = &[
 
 /// About Anthropic's message batches.
 const fn messages(verb: Verb, path: &'static str) -> Endpoint {
-    row(verb, path, (Anthropic, Other), Free).names(MessageBatch)
+    row(verb, path, Anthropic, Other, Free).names(MessageBatch)
 }
 
 /// The most frequent ones come first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     open(Post, "/chat/completions", Chat, ByModel).makes(Completion),
-    row(Post, "/messages", (Anthropic, Messages), ByModel),
+    row(Post, "/messages", Anthropic, Messages, ByModel),
     open(Post, "/responses", Responses, ByModel).makes(Response),
     open(Post, "/embeddings", Embeddings, ByModel),
     open(Post, "/completions", Completions, ByModel),
     open(Post, "/fim/completions", Chat, ByModel),
-    row(Post, "/messages/count_tokens", (Anthropic, Other), ByModel),
+    row(Post, "/messages/count_tokens", Anthropic, Other, ByModel),
     open(Post, "/responses/compact", Other, ByModel),
     open(Post, "/responses/input_tokens", Other, ByModel),
     open(Post, "/moderations", Other, ByModel),
@@ -139,8 +140,8 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     open(Post, "/batches", Other, ByFile).makes(Batch),
     of(Batch, Get, "/batches/{id}"),
     of(Batch, Post, "/batches/{id}/cancel"),
-    row(Get, "/messages/batches", (Anthropic, Other), Free).lists(MessageBatch),
-    row(Post, "/messages/batches", (Anthropic, Other), ByCalls).makes(MessageBatch),
+    row(Get, "/messages/batches", Anthropic, Other, Free).lists(MessageBatch),
+    row(Post, "/messages/batches", Anthropic, Other, ByCalls).makes(MessageBatch),
     messages(Get, "/messages/batches/{id}"),
     messages(Delete, "/messages/batches/{id}"),
     messages(Post, "/messages/batches/{id}/cancel"),

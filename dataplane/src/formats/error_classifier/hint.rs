@@ -54,11 +54,19 @@ impl TimeUnit {
     }
 }
 
+/// What a refusal says.
+#[derive(Clone, Copy)]
+pub(super) struct RefusalText<'a> {
+    pub(super) body: &'a [u8],
+    /// The message in it.
+    pub(super) message: &'a str,
+}
+
 /// The wait in milliseconds, if any is given: above zero and at most an hour.
 pub(super) fn hint_ms<'h>(
     hints: &Hints,
     header: &impl Fn(&str) -> Option<&'h str>,
-    (body, message): (&[u8], &str),
+    refusal: RefusalText<'_>,
     now: Millis,
 ) -> Option<i64> {
     let said = |ms: &i64| *ms > 0;
@@ -81,12 +89,13 @@ pub(super) fn hint_ms<'h>(
     };
     let ms = hints.first.iter().find_map(outright);
     let ms = ms.or_else(resets);
-    let ms = ms.or_else(|| in_body(hints, (body, message), now).filter(said));
+    let ms = ms.or_else(|| in_body(hints, refusal, now).filter(said));
     ms.map(|ms| ms.min(HINT_MS_MAX))
 }
 
 /// Fields are searched in the raw body at any depth. Phrases are searched in its message, which may contain escapes.
-fn in_body(hints: &Hints, (body, message): (&[u8], &str), now: Millis) -> Option<i64> {
+fn in_body(hints: &Hints, refusal: RefusalText<'_>, now: Millis) -> Option<i64> {
+    let RefusalText { body, message } = refusal;
     let head = body.get(..BODY_BYTES_MAX.min(body.len()))?;
     let body = String::from_utf8_lossy(head).to_ascii_lowercase();
     let field =

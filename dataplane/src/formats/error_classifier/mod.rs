@@ -106,7 +106,11 @@ fn weigh<'h>(
     header: &impl Fn(&str) -> Option<&'h str>,
     now: Millis,
 ) -> (FaultVerdict, &'static str) {
-    let hint_ms = || hint::hint_ms(&TABLE.hints, header, (refusal.body, &words.message), now);
+    let text = hint::RefusalText {
+        body: refusal.body,
+        message: &words.message,
+    };
+    let hint_ms = || hint::hint_ms(&TABLE.hints, header, text, now);
     if matches!(refusal.status, 401..=403 | 429) && header(CASCADE_MARK).is_some() {
         let verdict = FaultVerdict::RetrySleepKey { hint_ms: hint_ms() };
         return (verdict, ": the node above refuses its account");

@@ -352,7 +352,11 @@ proptest! {
     #[test]
     fn waits_are_bounded_whatever_is_said(text in "[0-9a-zA-Z:., -]{0,30}", body in any::<String>()) {
         let header = |_: &str| Some(text.as_str());
-        if let Some(ms) = hint::hint_ms(&TABLE.hints, &header, (body.as_bytes(), &body), NOW) {
+        let refusal = hint::RefusalText {
+            body: body.as_bytes(),
+            message: &body,
+        };
+        if let Some(ms) = hint::hint_ms(&TABLE.hints, &header, refusal, NOW) {
             prop_assert!(ms > 0 && ms <= 3_600_000);
         }
     }

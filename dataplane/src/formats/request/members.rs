@@ -88,7 +88,7 @@ pub(super) const REASONING: [usize; 3] = [25, 26, 27];
 pub(super) const PROMPT: usize = READ;
 
 /// Names the user of a call. Only tags depend on it, so its spelling and duplicates are not checked.
-pub(super) const TOLD: Range<usize> = 29..READ;
+pub(super) const USER: Range<usize> = 29..READ;
 
 /// The members of `stream_options`.
 pub(super) static OPTIONS: LazyLock<KnownMembers> =
@@ -151,7 +151,7 @@ impl KnownMembers {
             roots,
             exact: places().map(|(at, name)| (name, at)).collect(),
             folded: places()
-                .filter(|(at, _)| !TOLD.contains(at))
+                .filter(|(at, _)| !USER.contains(at))
                 .map(|(at, name)| (folded(name).collect(), at))
                 .collect(),
             all,
@@ -230,7 +230,7 @@ pub(super) fn alike(name: &str) -> Option<&'static str> {
     let name = name.split('[').next().unwrap_or_default();
     let name = name.trim_matches(|char: char| matches!(char, '"' | '\'') || char.is_whitespace());
     NAMES.find(name).and_then(|found| match found {
-        MemberMatch::Exact(at) => (!TOLD.contains(&at)).then(|| NAMES.get(at)),
+        MemberMatch::Exact(at) => (!USER.contains(&at)).then(|| NAMES.get(at)),
         MemberMatch::Other(known) => Some(known),
     })
 }
@@ -308,7 +308,7 @@ impl<'de> Visitor<'de> for &KnownMembers {
         let mut members = BodyMembers::default();
         while let Some(name) = object.next_key::<String>()? {
             match self.find(&name) {
-                Some(MemberMatch::Exact(at)) if !members.note(at) && !TOLD.contains(&at) => {
+                Some(MemberMatch::Exact(at)) if !members.note(at) && !USER.contains(&at) => {
                     return Err(A::Error::duplicate_field(self.get(at)));
                 }
                 Some(MemberMatch::Exact(at)) if at < self.read => {
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(in_query("user=a&metadata=b"), None);
         let members = NAMES.read(br#"{"user":"a","User":"b","metadata":{},"user":"c"}"#);
         let members = members.unwrap();
-        assert_eq!(members.value(TOLD.start).map(RawValue::get), Some(r#""c""#));
+        assert_eq!(members.value(USER.start).map(RawValue::get), Some(r#""c""#));
         assert!(members.check_spelling(true).is_ok());
     }
 
@@ -422,7 +422,7 @@ mod tests {
         // U+017F and U+212A fold to one inside.
         #[test]
         fn no_case_hides_a_name(at in 0usize..27, upper in any::<u32>(), odd in any::<bool>()) {
-            prop_assume!(!TOLD.contains(&at));
+            prop_assume!(!USER.contains(&at));
             let known = NAMES.get(at);
             let spelled: String = known.chars().enumerate().map(|(place, char)| match char {
                 's' if odd => '\u{17f}',

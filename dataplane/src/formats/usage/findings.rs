@@ -56,11 +56,11 @@ impl UsageFindings {
         let new = |(part, _): &(BillPart, u64)| usage.is_none_or(|usage| !usage.tells(*part));
         beside.filter(new).for_each(&mut add);
         let drawn = all().any(UsageReport::has_drawn);
-        let untold = |(part, _): &(BillPart, u64)| {
-            let told = all().any(|report| report.tells(*part));
-            !(told || drawn && *part == BillPart::Image)
+        let unreported = |(part, _): &(BillPart, u64)| {
+            let reported = all().any(|report| report.tells(*part));
+            !(reported || drawn && *part == BillPart::Image)
         };
-        let entries: Vec<_> = self.tools.pieces().filter(untold).collect();
+        let entries: Vec<_> = self.tools.pieces().filter(unreported).collect();
         let known = entries.iter().map(|(_, count)| count).sum();
         entries.into_iter().for_each(&mut add);
         let more = usage.map_or(0, |usage| usage.tools().saturating_sub(known));
@@ -99,17 +99,18 @@ impl UsageFindings {
 
 /// Passes a found value to the right collector. Returns whether it was a usage report.
 pub(super) fn hear(
-    told: &mut UsageFindings,
+    findings: &mut UsageFindings,
     subject: Option<&mut Subject>,
     schema: UsageSchema,
-    (what, found): (SchemaField, &[u8]),
+    what: SchemaField,
+    found: &[u8],
 ) -> bool {
     if what == SchemaField::Tier {
-        told.tier = Tier::read(1, found).over(told.tier);
+        findings.tier = Tier::read(1, found).over(findings.tier);
         return false;
     }
     if what.is_of_tools() {
-        told.tools.hear(what, found);
+        findings.tools.hear(what, found);
     }
     match subject {
         Some(subject) if what.is_text() || schema.is_lines() => {
@@ -117,6 +118,6 @@ pub(super) fn hear(
             false
         }
         _ if what.is_text() || what == SchemaField::Entry => false,
-        _ => told.hear(what, found),
+        _ => findings.hear(what, found),
     }
 }

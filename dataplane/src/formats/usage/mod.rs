@@ -162,14 +162,14 @@ impl UsageReader {
             Some(AnswerFormat::Json) => {
                 let Self {
                     scanner: places,
-                    findings: told,
+                    findings,
                     news,
                     subject,
                     schema,
                     ..
                 } = self;
                 places.push(chunk, |what, found| {
-                    *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
+                    *news |= hear(findings, subject.as_deref_mut(), *schema, what, found);
                 });
                 if !last || self.findings.report.is_none() {
                     self.output_text.push(chunk);
@@ -198,7 +198,7 @@ impl UsageReader {
         let Self {
             scanner: places,
             lines,
-            findings: told,
+            findings,
             news,
             subject,
             schema,
@@ -207,11 +207,11 @@ impl UsageReader {
         } = self;
         lines.push(chunk, |piece| match piece {
             Piece::Data(data) => places.push(data, |what, found| {
-                *news |= hear(told, subject.as_deref_mut(), *schema, (what, found));
+                *news |= hear(findings, subject.as_deref_mut(), *schema, what, found);
             }),
             Piece::End => {
                 *begun = true;
-                told.tools.flush();
+                findings.tools.flush();
                 places.restart();
             }
         });

@@ -215,7 +215,7 @@ impl UsageReport {
 
     /// Whether it has a count for a part, even zero.
     pub(super) fn tells(&self, part: BillPart) -> bool {
-        let mut kinds = PIECES.iter().filter(|(_, told)| *told == part);
+        let mut kinds = PIECES.iter().filter(|(_, reported)| *reported == part);
         kinds.any(|(kind, _)| self.of(*kind) != Count::Absent)
     }
 
@@ -252,9 +252,9 @@ impl UsageReport {
             // Rerankers and some embedders report only a total.
             let alone = whole == Count::Absent && made == Count::Absent;
             let input = if alone { total.get() } else { 0 };
-            let told = parts.saturating_add(self.get(CountKind::Missed));
+            let known = parts.saturating_add(self.get(CountKind::Missed));
             let (output, hidden) = self.thought(made.get(), 0);
-            return (input.max(told), output, hidden);
+            return (input.max(known), output, hidden);
         };
         let (whole, made) = (u64::from(whole), made.get());
         let gap = total.get().saturating_sub(whole).saturating_sub(made);

@@ -42,6 +42,14 @@ struct PendingText {
     bytes: Vec<u8>,
 }
 
+/// A value in a piece of JSON.
+#[derive(Clone, Copy)]
+struct JsonPlace<'a> {
+    json: &'a [u8],
+    /// Where it begins.
+    at: usize,
+}
+
 /// An incomplete usage object.
 #[derive(Debug)]
 struct Object {
@@ -147,7 +155,13 @@ impl SchemaScanner {
         let rows = self.followed.get(step).copied().unwrap_or_default();
         if rows != 0 {
             let before = before_value(&self.tail, json, here);
-            self.follow(rows, step, ValueName::before(&before), (json, here), found);
+            self.follow(
+                rows,
+                step,
+                ValueName::before(&before),
+                JsonPlace { json, at: here },
+                found,
+            );
         } else if let Some(followed) = self.followed.get_mut(step + 1) {
             *followed = 0;
         }
@@ -159,7 +173,7 @@ impl SchemaScanner {
         mut rows: u32,
         step: usize,
         name: Option<ValueName<'_>>,
-        (json, here): (&[u8], usize),
+        value: JsonPlace<'_>,
         found: &mut impl FnMut(SchemaField, &[u8]),
     ) {
         let mut followed = 0;
@@ -180,12 +194,12 @@ impl SchemaScanner {
             }
             match row.what {
                 SchemaField::Answer | SchemaField::Entry => found(row.what, &[]),
-                what if !what.is_text() && json.get(here) == Some(&b'{') => {
+                what if !what.is_text() && value.json.get(value.at) == Some(&b'{') => {
                     self.object = Some(Object {
                         what,
                         depth: step + 1,
                         bytes: Vec::new(),
-                        start: here,
+                        start: value.at,
                     });
                 }
                 _ => {}
