@@ -63,6 +63,8 @@ struct ControlInner {
     vault: Vault,
     store: Store,
     publisher: Arc<Publisher>,
+    /// Random name of this process among replicas.
+    replica: String,
     node_token: Secret,
     first_root_key: Option<ClientKey>,
     /// Administrative requests of each account.
@@ -93,7 +95,8 @@ impl Control {
             vault,
             root_key: first_root_key,
         } = ops::seed::first_start(&store, &config, clock.now()).await?;
-        let publisher = Arc::new(Publisher::new(&config));
+        let replica = vault::random_name()?;
+        let publisher = Arc::new(Publisher::new(&config, &replica));
         publisher.refresh(&store, &vault, clock.now()).await?;
         let inner = ControlInner {
             config,
@@ -101,6 +104,7 @@ impl Control {
             vault,
             store,
             publisher,
+            replica,
             node_token,
             first_root_key,
             rates: Mutex::default(),
@@ -154,8 +158,13 @@ impl Control {
         tokio::join!(
             jobs::run(self.clone(), shutdown.clone()),
             jobs::prices::run(self.clone(), &shutdown),
+            ops::replicas::run(self.clone(), shutdown.clone()),
             self.keep_up(&shutdown),
-            pruning
+            pruning,
+            async {
+                shutdown.cancelled().await;
+                self.publisher().close();
+            }
         );
     }
 
@@ -252,6 +261,11 @@ impl Control {
 
     fn publisher(&self) -> &Arc<Publisher> {
         &self.inner.publisher
+    }
+
+    /// Its name among replicas.
+    fn replica(&self) -> &str {
+        &self.inner.replica
     }
 
     fn verifying(&self) -> &tokio::sync::Mutex<()> {

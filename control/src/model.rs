@@ -41,7 +41,7 @@ pub use ledger::{
     BookTotal, LedgerDifference, LedgerFilter, LedgerLine, LedgerVerification, QuarantinedRecord,
 };
 pub use news::{NewsBoard, NewsDraft, NewsItem, NewsScope, PostedNews};
-pub use node::{Node, NodeFilter, NodeLeases};
+pub use node::{Node, NodeFilter, NodeLeases, NodeProcess};
 pub use price::{
     ImportedPrices, PriceSource, PriceVersion, RerateRequest, RerateResult, UnpricedModel,
 };

@@ -1,6 +1,7 @@
 //! Keeps the configuration in memory and streams it to data planes: first all of it, then changes. It also passes on
 //! balances and key health, and waits until a change is in use everywhere. It writes nothing to the store.
 
+mod acknowledgement;
 mod convert;
 mod effective_settings;
 mod key_pricing;
@@ -14,7 +15,6 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 pub(crate) use convert::as_known;
@@ -41,7 +41,7 @@ use versioned_config::{ConfigChanges, VersionedConfig};
 use crate::{
     Error,
     config::Config,
-    model::DateRange,
+    model::{DateRange, NodeProcess},
     store::{self, AccountRecord, Store},
     vault::Vault,
 };
@@ -61,6 +61,10 @@ pub(crate) struct Publisher {
     news: watch::Sender<u64>,
     /// Changes if a data plane acknowledged a revision or disconnected.
     acknowledged: watch::Sender<u64>,
+    /// Name of this replica.
+    replica: String,
+    /// Changes if another replica published more.
+    elsewhere: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -85,13 +89,15 @@ struct PublisherState {
 
 impl Publisher {
     /// A publisher that has loaded nothing yet.
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, replica: &str) -> Self {
         Self {
             config: config.clone(),
             state: Mutex::default(),
             order: AsyncMutex::new(()),
             news: watch::Sender::new(0),
             acknowledged: watch::Sender::new(0),
+            replica: replica.to_owned(),
+            elsewhere: watch::Sender::new(0),
         }
     }
 
@@ -162,37 +168,6 @@ impl Publisher {
         Ok(())
     }
 
-    /// Called after a committed change. Catches up, then waits until all connected data planes use the change, or for
-    /// `publish_wait_ms`.
-    pub(crate) async fn changed(
-        &self,
-        store: &Store,
-        vault: &Vault,
-        now: Millis,
-    ) -> Result<(), Error> {
-        self.refresh(store, vault, now).await?;
-        let revision = self.revision();
-        let mut acknowledged = self.acknowledged.subscribe();
-        let all_have = async {
-            loop {
-                acknowledged.borrow_and_update();
-                if self.state().subscribers.all_have(revision)
-                    || acknowledged.changed().await.is_err()
-                {
-                    return;
-                }
-            }
-        };
-        let wait = Duration::from_millis(self.config.publish_wait_ms);
-        if tokio::time::timeout(wait, all_have).await.is_err() {
-            tracing::debug!(
-                revision = revision.0,
-                "a data plane has not yet acknowledged a change"
-            );
-        }
-        Ok(())
-    }
-
     /// Looks for changes and postings by other replicas.
     pub(crate) async fn follow(
         &self,
@@ -227,20 +202,24 @@ impl Publisher {
     pub(crate) async fn watch(
         self: &Arc<Self>,
         store: &Store,
-        (node, epoch): (NodeName, u64),
+        process: NodeProcess,
         now: Millis,
     ) -> Result<impl Stream<Item = SnapshotUpdate> + Send + 'static + use<>, Error> {
         let order = self.order.lock().await;
         let accounts = store::accounts::snapshot(store, now).await?;
         let standings = self.standings_of(store, &accounts, now).await?;
-        let leases = store::leases::all_of_node(store, &node).await?;
+        let leases = store::leases::all_of_node(store, &process.name).await?;
         // Leases of a lost spool cannot be spent: their usage would not be counted.
-        let leases = leases.into_iter().filter(|held| held.epoch == epoch);
+        let leases = leases
+            .into_iter()
+            .filter(|held| held.epoch == process.epoch);
         let leases = leases.map(|held| held.lease).collect();
-        let updates = update_stream::begin(self, node, standings, leases, now);
+        let updates = update_stream::begin(self, process, standings, leases, now);
         drop(order);
         // Wakes the node's older stream, which must end.
         self.tell();
+        self.acknowledged
+            .send_modify(|count| *count = count.wrapping_add(1));
         Ok(updates)
     }
 
@@ -264,13 +243,6 @@ impl Publisher {
         if self.state().subscribers.recall(payers, save) {
             self.tell();
         }
-    }
-
-    /// Records that a data plane runs on this revision.
-    pub(crate) fn acknowledge(&self, node: &NodeName, revision: Revision) {
-        self.state().subscribers.acknowledge(node, revision);
-        self.acknowledged
-            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// The limit of a window. Returns `None` if it depends on the model of a call.

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     model::{
         Account, AccountChange, AccountChangeResult, Caller, LedgerFilter, NewAccount,
-        NewUpstreamKey, Page, UpstreamKey,
+        NewUpstreamKey, NodeProcess, Page, UpstreamKey,
     },
     ops::{self, reports::CallsOf},
     store::{self, database::Database, testing::ScratchDatabase},
@@ -187,6 +187,15 @@ pub(crate) fn lines_of(name: &str) -> LedgerFilter {
 
 pub(crate) fn node(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
+}
+
+/// A process of a data plane that does not say which it is.
+pub(crate) fn process(name: NodeName, epoch: u64) -> NodeProcess {
+    NodeProcess {
+        name,
+        epoch,
+        number: 0,
+    }
 }
 
 /// An upstream key with every default.

@@ -167,6 +167,13 @@ pub(crate) fn public_key(hash: KeyHash) -> String {
     const_hex::encode(Sha256::digest(hash.0))
 }
 
+/// A random name, for what lives no longer than this process.
+pub(crate) fn random_name() -> Result<String, Error> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).map_err(Error::internal)?;
+    Ok(const_hex::encode(bytes))
+}
+
 /// The state of a file with a secret.
 pub(crate) enum SecretFile {
     /// There is no file.

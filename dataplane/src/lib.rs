@@ -18,13 +18,12 @@ use axum::Router;
 use proxyxai_contract::{clock::Clock, secret::Secret};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Channel;
 
 pub use config::{Config, Limits};
 pub use error::Error;
 pub use formats::tag::TagMembers;
 pub use http::{Edge, HttpService, document, not_found, readiness};
-pub use link::connect;
+pub use link::control_channel::ControlChannel;
 pub use relay::client_address;
 pub use telemetry::RequestId;
 
@@ -56,7 +55,7 @@ impl DataPlane {
     /// Errors if the spool cannot be opened or TLS cannot be set up.
     pub fn start(
         config: Config,
-        control: Channel,
+        control: ControlChannel,
         node_token: &Secret,
         clock: Clock,
     ) -> Result<Self, Error> {

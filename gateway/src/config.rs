@@ -21,7 +21,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) control: proxyxai_control::config::Config,
     pub(crate) node_name: Option<NodeName>,
-    pub(crate) control_grpc: Option<String>,
+    pub(crate) control_grpc: Option<Vec<String>>,
     pub(crate) control_http: Option<BaseUrl>,
     pub(crate) limits: Limits,
     pub(crate) telemetry: telemetry::TelemetryConfig,
@@ -70,9 +70,7 @@ impl Config {
             grpc_listen: reader.listen_grpc(),
             control: reader.control(&data_dir),
             node_name: reader.parsed("NODE_NAME", NodeName::new),
-            control_grpc: reader.parsed("CONTROL_GRPC", |text| {
-                BaseUrl::parse(text).map(|base| base.text())
-            }),
+            control_grpc: reader.parsed("CONTROL_GRPC", addresses),
             control_http: reader.parsed("CONTROL_HTTP", BaseUrl::parse),
             limits: reader.limits(),
             telemetry: reader.telemetry(),
@@ -110,6 +108,13 @@ impl Config {
             Err(problems)
         }
     }
+}
+
+/// Addresses of control's replicas, comma separated.
+fn addresses(text: &str) -> Result<Vec<String>, Invalid> {
+    text.split(',')
+        .map(|address| BaseUrl::parse(address.trim()).map(|base| base.text()))
+        .collect()
 }
 
 #[cfg(test)]

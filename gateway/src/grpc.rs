@@ -26,6 +26,9 @@ use crate::connection_limits::{ConnectionLimits, ConnectionPermit};
 const IDLE_MAX: Duration = Duration::from_mins(5);
 /// Maximum time until the response to a request begins. No call of control takes longer.
 const REQUEST_MAX: Duration = Duration::from_mins(5);
+/// A data plane whose host is gone is noticed after these two, and its name is free again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most requests that one connection may have open.
 const STREAMS_MAX: u32 = 128;
 /// The most bytes of one request's metadata.
@@ -38,6 +41,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// A server with the limits of one connection.
 pub(crate) fn server() -> Server {
     Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .timeout(REQUEST_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .concurrency_limit_per_connection(STREAMS_MAX as usize)

@@ -265,23 +265,30 @@ fn print_rerated(done: &RerateResult, dry_run: bool) {
 }
 
 async fn connect(config: &Config) -> anyhow::Result<ControlClient> {
-    let address = config.control_grpc.clone().unwrap_or_else(|| {
+    let addresses = config.control_grpc.clone().unwrap_or_else(|| {
         let listen = config.grpc_listen;
         let ip = match listen.ip() {
             ip if !ip.is_unspecified() => ip,
             IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
             IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
         };
-        format!("http://{}", std::net::SocketAddr::new(ip, listen.port()))
+        vec![format!(
+            "http://{}",
+            std::net::SocketAddr::new(ip, listen.port())
+        )]
     });
-    let endpoint = tonic::transport::Endpoint::from_shared(address.clone())
-        .with_context(|| format!("{address} is no address"))?;
-    let channel = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .connect()
-        .await
-        .with_context(|| format!("no control plane answers at {address} (GRPC_PORT)"))?;
-    Ok(ControlClient::new(channel, root_key(config)?))
+    let mut failure = None;
+    for address in addresses {
+        let endpoint = tonic::transport::Endpoint::from_shared(address.clone())
+            .with_context(|| format!("{address} is no address"))?;
+        let connected = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await;
+        match connected {
+            Ok(channel) => return Ok(ControlClient::new(channel, root_key(config)?)),
+            Err(error) => failure = Some((address, error)),
+        }
+    }
+    let (address, error) = failure.context("CONTROL_GRPC has no address")?;
+    Err(error).with_context(|| format!("no control plane answers at {address} (GRPC_PORT)"))
 }
 
 /// The root key: given by `ROOT_KEY`, among `INIT_USERS`, or kept in the file of the first start.

@@ -15,13 +15,12 @@ use handlers::{router_handler, surface_handlers};
 use node_name::node_name;
 use proxyxai_contract::{Invalid, clock::Clock, earnings::EarningCounters, secret::Secret};
 use proxyxai_control::Control;
-use proxyxai_dataplane::{Admin, DataPlane, HttpService, readiness};
+use proxyxai_dataplane::{Admin, ControlChannel, DataPlane, HttpService, readiness};
 use tasks::ControlTasks;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
-use tonic::transport::Channel;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -107,7 +106,11 @@ async fn run_all_in_one(config: Config) -> anyhow::Result<()> {
     let (channel, pipe) = in_process::channel();
     let planes = ControlTasks::start(&control, grpc, Some(pipe))?;
     let earned = Some(config.control.earned.clone());
-    let data = start_data_plane(&config, (channel, control.node_token()), earned)?;
+    let data = start_data_plane(
+        &config,
+        (ControlChannel::fixed(channel), control.node_token()),
+        earned,
+    )?;
     let admin = Admin::Local {
         router: control.rest_router(),
         storage_fault: control.storage_fault(),
@@ -169,7 +172,7 @@ async fn run_control(mut config: Config) -> anyhow::Result<()> {
 
 async fn run_dataplane(config: Config) -> anyhow::Result<()> {
     let stopping = stop_signal()?;
-    let address = config
+    let addresses = config
         .control_grpc
         .as_deref()
         .context("CONTROL_GRPC: a data plane alone needs it")?;
@@ -178,7 +181,7 @@ async fn run_dataplane(config: Config) -> anyhow::Result<()> {
         .node_token
         .clone()
         .context("NODE_TOKEN: a data plane alone needs it")?;
-    let channel = proxyxai_dataplane::connect(address)?;
+    let channel = ControlChannel::to_replicas(addresses)?;
     let http = config.listen.bind(HTTP_ADDRESS).await?;
     let data = start_data_plane(&config, (channel, &token), None)?;
     let (admin, serves) = match config.control_http.clone() {
@@ -248,7 +251,7 @@ fn cap_connections(role: Role, config: &mut Config) {
 
 fn start_data_plane(
     config: &Config,
-    (channel, token): (Channel, &Secret),
+    (channel, token): (ControlChannel, &Secret),
     earned: Option<EarningCounters>,
 ) -> anyhow::Result<DataPlane> {
     let data = proxyxai_dataplane::Config {

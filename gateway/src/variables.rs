@@ -234,7 +234,7 @@ const STARTING: &[Variable] = &[
         "CONTROL_GRPC",
         "",
         DATA,
-        "gRPC address of the control plane, `http://host:3444`",
+        "gRPC addresses of control, `http://host:3444`, one for each replica, comma separated; a name with several addresses stands for as many",
     ),
     var(
         "CONTROL_HTTP",

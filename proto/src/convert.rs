@@ -15,7 +15,8 @@ mod windows;
 
 pub use accounts::{access_to_wire, limits_from_wire, limits_to_wire};
 pub use keys::{
-    config_from_wire, config_to_wire, health_from_wire, health_state_to_wire, health_to_wire,
+    config_from_wire, config_to_wire, health_from_bytes, health_from_wire, health_state_to_wire,
+    health_to_bytes, health_to_wire,
 };
 pub use leases::{
     answer_from_wire, answer_to_wire, ask_from_wire, ask_to_wire, lease_from_wire, lease_to_wire,

@@ -142,6 +142,8 @@ impl Grpc {
             node: node.to_owned(),
             epoch: 1,
             version: "test".to_owned(),
+            heartbeats: false,
+            process: 0,
         };
         let mut updates = FleetClient::new(self.0.clone())
             .watch(request)

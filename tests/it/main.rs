@@ -49,6 +49,7 @@ mod pool;
 mod prices;
 mod refusals;
 mod relay;
+mod replicas;
 mod restart;
 mod routes;
 mod routing;

@@ -1,8 +1,8 @@
 //! Service `Fleet`: the link to data planes. It needs the node token, except for `ListNodes`.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use proxyxai_contract::{
     Invalid,
     convert::{
@@ -14,12 +14,13 @@ use proxyxai_contract::{
     snapshot::RejectedItem,
     wire::{self, fleet_server::Fleet},
 };
+use tokio::time::MissedTickBehavior;
 use tonic::{Request, Response, Status};
 
 use super::auth;
 use crate::{
     Control, Error,
-    model::{Node, NodeFilter, NodeLeases},
+    model::{Node, NodeFilter, NodeLeases, NodeProcess},
     ops::{self, fleet::objects::ObjectQuery},
 };
 
@@ -31,6 +32,9 @@ const REFUSALS_MAX: usize = 1000;
 const WINDOW_ASKS_MAX: usize = 1000;
 /// Upper bound on the accounts of one lease request: each is locked until the response.
 const ASKS_MAX: usize = 1000;
+
+/// Pause between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct FleetService(pub(super) Control);
@@ -48,10 +52,26 @@ impl Fleet for FleetService {
             node,
             epoch,
             version,
+            heartbeats,
+            process,
         } = request.into_inner();
-        let updates = ops::fleet::watch(&self.0, node_name(&node)?, epoch, version).await?;
-        let stream = updates.map(|update| Ok(update_to_wire(&update)));
-        Ok(Response::new(Box::pin(stream)))
+        let process = NodeProcess {
+            name: node_name(&node)?,
+            epoch,
+            number: process,
+        };
+        let control = self.0.clone();
+        // Heartbeats do not wait for the first update, which may take seconds.
+        let opened = async move { ops::fleet::watch(&control, process, version).await };
+        let updates = stream::once(opened)
+            .map_ok(|updates| updates.map(Ok))
+            .try_flatten()
+            .map(|update: Result<_, Error>| Ok(update_to_wire(&update?)));
+        Ok(Response::new(if heartbeats {
+            Box::pin(with_heartbeats(updates))
+        } else {
+            Box::pin(updates)
+        }))
     }
 
     async fn acknowledge(
@@ -215,6 +235,26 @@ impl Fleet for FleetService {
             nodes: nodes.into_iter().map(node_to_wire).collect(),
         }))
     }
+}
+
+/// Adds heartbeats to updates, until these end.
+fn with_heartbeats(
+    updates: impl Stream<Item = Result<wire::Update, Status>> + Send + 'static,
+) -> impl Stream<Item = Result<wire::Update, Status>> + Send + 'static {
+    let mut beats = tokio::time::interval(HEARTBEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let state = (Box::pin(updates), beats);
+    stream::unfold(state, async |(mut updates, mut beats)| {
+        let next = tokio::select! {
+            biased;
+            update = updates.next() => update?,
+            _ = beats.tick() => Ok(wire::Update {
+                heartbeat: true,
+                ..wire::Update::default()
+            }),
+        };
+        Some((next, (updates, beats)))
+    })
 }
 
 fn node_name(name: &str) -> Result<NodeName, Error> {

@@ -28,6 +28,24 @@ pub struct Node {
     pub leased: NodeLeases,
 }
 
+/// A process of a data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeProcess {
+    /// Name of the data plane.
+    pub name: NodeName,
+    /// The epoch of its spool.
+    pub epoch: u64,
+    /// Random number that tells it from other processes of this name; 0 if it is not known.
+    pub number: u64,
+}
+
+impl NodeProcess {
+    /// Whether two processes have one name, as far as that is known.
+    pub fn is_other_of_same_name(&self, name: &NodeName, number: u64) -> bool {
+        self.name == *name && self.number != 0 && number != 0 && self.number != number
+    }
+}
+
 /// The credit that a data plane has on lease.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NodeLeases {

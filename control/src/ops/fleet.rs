@@ -23,7 +23,7 @@ pub(crate) use window_lease::{lease_windows, prune as prune_windows};
 
 use crate::{
     Control, Error,
-    model::{Caller, Node, NodeFilter},
+    model::{Caller, Node, NodeFilter, NodeProcess},
     ops, store,
 };
 
@@ -34,10 +34,12 @@ const REJECTIONS_MAX: usize = 100;
 const PROBLEM_CHARS_MAX: usize = 500;
 
 /// Streams the full configuration first, then its changes.
+///
+/// # Errors
+/// Errors if another process with this name watches, here or at another replica.
 pub(crate) async fn watch(
     control: &Control,
-    node: NodeName,
-    epoch: u64,
+    process: NodeProcess,
     version: String,
 ) -> Result<impl Stream<Item = SnapshotUpdate> + Send + 'static + use<>, Error> {
     let version: String = version
@@ -45,22 +47,33 @@ pub(crate) async fn watch(
         .filter(|char| !char.is_control())
         .take(VERSION_CHARS_MAX)
         .collect();
-    let tx = control.store().begin().await?;
-    // A restarted process has a later epoch. An earlier one beside an open stream is another process with the same
-    // name.
-    let known = store::nodes::epoch(&tx, &node).await?;
-    if known.is_some_and(|known| known > epoch) && control.publisher().is_watching(&node) {
+    let NodeProcess {
+        name: node, epoch, ..
+    } = &process;
+    if ops::replicas::is_name_taken(control, &process).await? {
         tracing::error!(
             node = node.as_str(),
-            "two data planes have this name and take the configuration from each other: give each a NODE_NAME of its own"
+            epoch,
+            "a second data plane with this name is refused: give each a NODE_NAME of its own"
         );
+        return Err(Error::Conflict {
+            field: "NODE_NAME",
+            with: " by another data plane that is connected: give each a NODE_NAME of its own"
+                .to_owned(),
+        });
     }
-    store::nodes::seen(&tx, &node, epoch, &version, control.now()).await?;
+    let tx = control.store().begin().await?;
+    store::nodes::seen(&tx, node, *epoch, &version, control.now()).await?;
     tx.commit().await?;
     tracing::info!(node = node.as_str(), epoch, version, "a data plane watches");
+    // Another replica may have been asked before; its revisions are known here, too.
     control
         .publisher()
-        .watch(control.store(), (node, epoch), control.now())
+        .refresh(control.store(), control.vault(), control.now())
+        .await?;
+    control
+        .publisher()
+        .watch(control.store(), process, control.now())
         .await
 }
 
@@ -110,10 +123,6 @@ pub(crate) async fn acknowledge(
 }
 
 /// Takes health reports of keys from a data plane and forwards them to the others.
-#[expect(
-    clippy::unused_async,
-    reason = "the fronts wait for every operation alike"
-)]
 pub(crate) async fn report_health(
     control: &Control,
     node: &NodeName,
@@ -125,6 +134,7 @@ pub(crate) async fn report_health(
             reason = health.reason, "key health"
         );
     }
+    ops::replicas::share_health(control, node, &healths).await?;
     control.publisher().report_health(node, healths);
     Ok(())
 }
@@ -138,8 +148,10 @@ pub(crate) async fn nodes(
     ops::root_only(caller, "only root may list the data planes")?;
     let mut nodes = store::nodes::all(control.store()).await?;
     let mut leased = store::leases::by_node(control.store()).await?;
+    let elsewhere = ops::replicas::watchers_elsewhere(control).await?;
     for node in &mut nodes {
-        node.connected = control.publisher().is_watching(&node.name);
+        node.connected = control.publisher().is_watching(&node.name)
+            || elsewhere.iter().any(|(name, _)| *name == node.name);
         node.leased = leased.remove(node.name.as_str()).unwrap_or_default();
     }
     let wanted = |node: &Node| filter.connected.is_none_or(|it| it == node.connected);

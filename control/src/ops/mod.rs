@@ -18,6 +18,7 @@ mod money;
 pub(crate) mod news;
 pub(crate) mod prices;
 pub(crate) mod refusals;
+pub(crate) mod replicas;
 pub(crate) mod reports;
 pub(crate) mod retention;
 mod root_key;

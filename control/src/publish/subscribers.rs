@@ -10,7 +10,7 @@ use proxyxai_contract::{
     snapshot::{HealthState, KeyHealthReport},
 };
 
-use crate::domain::upstream_key;
+use crate::{domain::upstream_key, model::NodeProcess};
 
 /// One key may be reported for many models; past this many pairs, further ones stay local to their data plane.
 const HEALTHS_MAX: usize = 10_000;
@@ -29,7 +29,7 @@ pub(super) struct Subscribers {
 
 #[derive(Debug)]
 struct Subscriber {
-    node: NodeName,
+    process: NodeProcess,
     acknowledged: Revision,
     pending: PendingUpdate,
 }
@@ -73,13 +73,13 @@ impl Subscribers {
     /// Adds a stream; an older stream of the same node ends.
     pub(super) fn join(
         &mut self,
-        node: NodeName,
+        process: NodeProcess,
         standings: Vec<PostedBalance>,
         leases: Vec<LeasedCredit>,
         now: Millis,
     ) -> u64 {
         self.watching
-            .retain(|_, subscriber| subscriber.node != node);
+            .retain(|_, subscriber| subscriber.process.name != process.name);
         self.next = self.next.wrapping_add(1);
         let healths = self
             .healths(now)
@@ -97,7 +97,7 @@ impl Subscribers {
         self.watching.insert(
             self.next,
             Subscriber {
-                node,
+                process,
                 acknowledged: Revision(0),
                 pending,
             },
@@ -136,7 +136,7 @@ impl Subscribers {
         let payers: Vec<_> = payers.into_iter().collect();
         let mut asked = false;
         for subscriber in self.watching.values_mut() {
-            if !payers.is_empty() && Some(&subscriber.node) != save {
+            if !payers.is_empty() && Some(&subscriber.process.name) != save {
                 subscriber.pending.recalls.extend(&payers);
                 asked = true;
             }
@@ -148,7 +148,7 @@ impl Subscribers {
     pub(super) fn is_watching(&self, node: &NodeName) -> bool {
         self.watching
             .values()
-            .any(|subscriber| subscriber.node == *node)
+            .any(|subscriber| subscriber.process.name == *node)
     }
 
     /// Stores that a data plane applied this revision.
@@ -156,7 +156,7 @@ impl Subscribers {
         for subscriber in self
             .watching
             .values_mut()
-            .filter(|subscriber| subscriber.node == *node)
+            .filter(|subscriber| subscriber.process.name == *node)
         {
             subscriber.acknowledged = subscriber.acknowledged.max(revision);
         }
@@ -167,6 +167,35 @@ impl Subscribers {
         self.watching
             .values()
             .all(|subscriber| subscriber.acknowledged >= revision)
+    }
+
+    /// The revision that all streams have applied; `None` if there is none.
+    pub(super) fn acknowledged_by_all(&self) -> Option<Revision> {
+        self.watching
+            .values()
+            .map(|subscriber| subscriber.acknowledged)
+            .min()
+    }
+
+    /// The processes that have a stream.
+    pub(super) fn processes(&self) -> Vec<NodeProcess> {
+        self.watching
+            .values()
+            .map(|subscriber| subscriber.process.clone())
+            .collect()
+    }
+
+    /// Whether another process of the same name has a stream.
+    pub(super) fn is_name_taken(&self, process: &NodeProcess) -> bool {
+        self.watching.values().any(|subscriber| {
+            let NodeProcess { name, number, .. } = &subscriber.process;
+            process.is_other_of_same_name(name, *number)
+        })
+    }
+
+    /// Ends all streams.
+    pub(super) fn close(&mut self) {
+        self.watching.clear();
     }
 
     /// Sends balances to all.
@@ -191,7 +220,7 @@ impl Subscribers {
     pub(super) fn are_only(&self, node: &NodeName) -> bool {
         self.watching
             .values()
-            .all(|subscriber| subscriber.node == *node)
+            .all(|subscriber| subscriber.process.name == *node)
     }
 
     /// Takes the accounts marked since the last call.
@@ -220,7 +249,7 @@ impl Subscribers {
         for subscriber in self
             .watching
             .values_mut()
-            .filter(|subscriber| subscriber.node != *node)
+            .filter(|subscriber| subscriber.process.name != *node)
         {
             subscriber
                 .pending
@@ -313,6 +342,14 @@ mod tests {
         NodeName::new(name).unwrap()
     }
 
+    fn process(name: &str) -> NodeProcess {
+        NodeProcess {
+            name: node(name),
+            epoch: 1,
+            number: 0,
+        }
+    }
+
     fn health(state: HealthState) -> KeyHealthReport {
         KeyHealthReport {
             key: KeyId::new(7).unwrap(),
@@ -325,8 +362,8 @@ mod tests {
     #[test]
     fn health_is_told_to_the_others_only() {
         let mut all = Subscribers::default();
-        let one = all.join(node("one"), vec![], vec![], Millis(0));
-        let two = all.join(node("two"), vec![], vec![], Millis(0));
+        let one = all.join(process("one"), vec![], vec![], Millis(0));
+        let two = all.join(process("two"), vec![], vec![], Millis(0));
         all.report(&node("one"), &health(HealthState::Disabled));
         assert!(all.take(one).unwrap().is_empty());
         assert_eq!(
@@ -339,7 +376,7 @@ mod tests {
     fn an_answer_proves_a_sick_key_well() {
         let mut all = Subscribers::default();
         let late = |all: &mut Subscribers| {
-            let id = all.join(node("late"), vec![], vec![], Millis(0));
+            let id = all.join(process("late"), vec![], vec![], Millis(0));
             all.take(id).unwrap().healths().len()
         };
         all.report(
@@ -358,8 +395,8 @@ mod tests {
     #[test]
     fn a_second_stream_of_a_node_ends_the_first() {
         let mut all = Subscribers::default();
-        let first = all.join(node("one"), vec![], vec![], Millis(0));
-        let second = all.join(node("one"), vec![], vec![], Millis(0));
+        let first = all.join(process("one"), vec![], vec![], Millis(0));
+        let second = all.join(process("one"), vec![], vec![], Millis(0));
         assert!(all.take(first).is_none());
         assert!(all.take(second).is_some());
         all.leave(first);
@@ -370,8 +407,8 @@ mod tests {
     fn a_revision_is_everywhere_once_all_have_acknowledged_it() {
         let mut all = Subscribers::default();
         assert!(all.all_have(Revision(9)));
-        all.join(node("one"), vec![], vec![], Millis(0));
-        all.join(node("two"), vec![], vec![], Millis(0));
+        all.join(process("one"), vec![], vec![], Millis(0));
+        all.join(process("two"), vec![], vec![], Millis(0));
         all.acknowledge(&node("one"), Revision(9));
         assert!(!all.all_have(Revision(9)));
         all.acknowledge(&node("two"), Revision(10));

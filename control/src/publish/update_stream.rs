@@ -5,13 +5,14 @@ use std::sync::Arc;
 use futures_util::{Stream, stream};
 use proxyxai_contract::{
     clock::Millis,
-    id::{NodeName, Revision},
+    id::Revision,
     lease::{LeasedCredit, PostedBalance},
     snapshot::SnapshotUpdate,
 };
 use tokio::sync::watch;
 
 use super::Publisher;
+use crate::model::NodeProcess;
 
 /// The next step of a stream.
 enum StreamStep {
@@ -34,7 +35,7 @@ struct UpdateStream {
 /// Begins a stream for a node; its balances are sent with the first update.
 pub(super) fn begin(
     publisher: &Arc<Publisher>,
-    node: NodeName,
+    process: NodeProcess,
     standings: Vec<PostedBalance>,
     leases: Vec<LeasedCredit>,
     now: Millis,
@@ -44,7 +45,7 @@ pub(super) fn begin(
         id: publisher
             .state()
             .subscribers
-            .join(node, standings, leases, now),
+            .join(process, standings, leases, now),
         sent: None,
         news: publisher.news.subscribe(),
     };

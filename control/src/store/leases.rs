@@ -17,7 +17,9 @@ use super::{
     Db, ROWS_PER_INSERT, Tx,
     client_keys::{key_column, key_of_column},
     entity::lease,
-    in_batches, is_among, number, signed, statement, unsigned,
+    in_batches, is_among, number,
+    replicas::{Notice, notify},
+    signed, statement, unsigned,
 };
 use crate::{Error, model::NodeLeases};
 
@@ -196,7 +198,7 @@ pub(crate) async fn recall(
             .exec(tx.handle())
             .await?;
     }
-    Ok(())
+    notify(tx, &Notice::Changed).await
 }
 
 /// Payers whose unused credit was recalled since.

@@ -29,6 +29,7 @@ pub(crate) mod objects;
 pub(crate) mod prices;
 mod record;
 pub(crate) mod refusals;
+pub(crate) mod replicas;
 pub(crate) mod revisions;
 mod rows;
 pub(crate) mod settings;

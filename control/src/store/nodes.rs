@@ -25,14 +25,6 @@ pub(crate) async fn all(db: &impl Db) -> Result<Vec<Node>, Error> {
     rows.into_iter().map(view).collect()
 }
 
-/// The epoch that a node last reported.
-pub(crate) async fn epoch(db: &impl Db, name: &NodeName) -> Result<Option<u64>, Error> {
-    let row = node::Entity::find_by_id(name.as_str())
-        .one(db.handle())
-        .await?;
-    Ok(row.map(|row| row.epoch.cast_unsigned()))
-}
-
 /// Stores that a node began to watch. What it had applied before no longer counts.
 pub(crate) async fn seen(
     tx: &Tx,

@@ -7,7 +7,12 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 
-use super::{Db, Tx, entity::revision, unsigned};
+use super::{
+    Db, Tx,
+    entity::revision,
+    replicas::{Notice, notify},
+    unsigned,
+};
 use crate::Error;
 
 const ROW: i64 = 1;
@@ -57,6 +62,7 @@ async fn bump_by(tx: &Tx, reloads: i64) -> Result<ConfigRevision, Error> {
         .filter(revision::Column::Id.eq(ROW))
         .exec(tx.handle())
         .await?;
+    notify(tx, &Notice::Changed).await?;
     current(tx).await
 }
 

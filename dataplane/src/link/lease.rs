@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::ControlLink;
 use crate::state::{CreditLease, RuntimeState};
@@ -24,6 +24,10 @@ const BATCH_MAX: usize = 500;
 /// Requests in flight at once.
 const REQUESTS_MAX: usize = 16;
 const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// How many replicas may be left during one request.
+const REPLICAS_ASKED_MAX: usize = 3;
+/// How long after a failure its replica may be left.
+const LEAVE_MAX: Duration = Duration::from_millis(2_500);
 /// Interval at which unused credit is looked for and control gets a sign of life; shorter when leases are short.
 const ROUND: Duration = Duration::from_secs(10);
 const ROUND_MIN: Duration = Duration::from_millis(500);
@@ -96,7 +100,7 @@ async fn serve(link: &ControlLink, state: &RuntimeState, credit_leases: Vec<Arc<
     }
     let asked = Instant::now();
     let asks: Vec<_> = asking.iter().map(|(_, ask)| *ask).collect();
-    match request(link, &asks).await {
+    match request_of_any(link, &asks).await {
         Ok((answers, lease_ms)) => {
             state.reach().heard(asked, lease_ms);
             let answers: HashMap<_, _> = answers
@@ -115,6 +119,36 @@ async fn serve(link: &ControlLink, state: &RuntimeState, credit_leases: Vec<Arc<
             }
         }
     }
+}
+
+/// Asks the replica in use, and the next one if this one is left meanwhile: calls wait for the answer.
+async fn request_of_any(
+    link: &ControlLink,
+    asks: &[LeaseAsk],
+) -> Result<(Vec<LeaseAnswer>, u64), Status> {
+    for _ in 0..REPLICAS_ASKED_MAX {
+        let turn = link.channel.turn();
+        let failed = match request(link, asks).await {
+            Err(status) if is_out_of_reach(&status) => status,
+            answered => return answered,
+        };
+        if !link.channel.has_others() {
+            return Err(failed);
+        }
+        // A replica that does not answer is left within moments.
+        let left = tokio::time::timeout(LEAVE_MAX, link.channel.left(turn)).await;
+        if left.is_err() {
+            return Err(failed);
+        }
+    }
+    request(link, asks).await
+}
+
+fn is_out_of_reach(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+    )
 }
 
 async fn request(link: &ControlLink, asks: &[LeaseAsk]) -> Result<(Vec<LeaseAnswer>, u64), Status> {

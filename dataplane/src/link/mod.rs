@@ -1,6 +1,7 @@
 //! The link to control: follows the configuration, reports usage and key health, requests credit. The only module that
 //! names gRPC and tonic.
 
+pub(crate) mod control_channel;
 pub(crate) mod health;
 pub(crate) mod lease;
 pub(crate) mod objects;
@@ -24,12 +25,12 @@ use tonic::{
     client::Grpc,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
 };
 
 use tonic_prost::ProstCodec;
 
 use crate::Error;
+use control_channel::ControlChannel;
 
 /// A snapshot of 100,000 accounts takes some tens of megabytes.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -37,38 +38,17 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LAST: Duration = Duration::from_secs(5);
 
-/// A channel to a control plane elsewhere. It connects on first use, and reconnects when needed.
-///
-/// # Errors
-/// Errors if the address is invalid.
-pub fn connect(address: &str) -> Result<Channel, Error> {
-    let endpoint =
-        Endpoint::from_shared(address.to_owned()).map_err(|error| Error::Control(error.into()))?;
-    let tls = tonic::transport::ClientTlsConfig::new().with_native_roots();
-    let endpoint = if address.starts_with("https://") {
-        endpoint
-            .tls_config(tls)
-            .map_err(|error| Error::Control(error.into()))?
-    } else {
-        endpoint
-    };
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect_lazy())
-}
-
 /// A client of the `Fleet` service that authenticates as this node.
 #[derive(Debug, Clone)]
 pub(crate) struct ControlLink {
-    client: FleetClient<InterceptedService<Channel, NodeToken>>,
+    client: FleetClient<InterceptedService<ControlChannel, NodeToken>>,
     /// The same without generated code, for messages that are sent as they are stored.
-    raw: Grpc<InterceptedService<Channel, NodeToken>>,
+    raw: Grpc<InterceptedService<ControlChannel, NodeToken>>,
+    channel: ControlChannel,
     node: NodeName,
     epoch: u64,
+    /// Tells this process from others that were given the same name.
+    process: u64,
 }
 
 impl ControlLink {
@@ -77,7 +57,7 @@ impl ControlLink {
     /// # Errors
     /// Errors if the token is not valid in a header.
     pub(crate) fn new(
-        channel: Channel,
+        channel: ControlChannel,
         token: &Secret,
         node: NodeName,
         epoch: u64,
@@ -86,7 +66,7 @@ impl ControlLink {
             .parse()
             .map_err(|_| Error::Control("NODE_TOKEN must be visible ASCII".into()))?;
         bearer.set_sensitive(true);
-        let service = InterceptedService::new(channel, NodeToken(bearer));
+        let service = InterceptedService::new(channel.clone(), NodeToken(bearer));
         let client = FleetClient::new(service.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -95,8 +75,10 @@ impl ControlLink {
             raw: Grpc::new(service)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            channel,
             node,
             epoch,
+            process: fastrand::u64(1..),
         })
     }
 

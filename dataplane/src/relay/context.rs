@@ -164,13 +164,20 @@ impl Relay {
 
     /// Whether a call may begin.
     pub(super) fn takes_calls(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.spool().has_room()
+        !self.draining.load(Ordering::Relaxed)
+            && !self.state.reach().is_refused()
+            && self.spool().has_room()
     }
 
     /// Returns why calls are not wanted or would be refused, or `None` if the node is ready.
     pub(crate) fn unready_reason(&self) -> Option<String> {
         if self.leaving.load(Ordering::Relaxed) || self.draining.load(Ordering::Relaxed) {
             return Some("it is stopping".to_owned());
+        }
+        if self.state.reach().is_refused() {
+            return Some(
+                "another data plane with its NODE_NAME is connected to control".to_owned(),
+            );
         }
         if self.state.snapshot().is_none() {
             return Some("it has no configuration from control yet".to_owned());

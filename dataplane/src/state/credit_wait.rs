@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub(crate) struct ControlContact {
     start: Instant,
     heard_ms: AtomicU64,
     lease_ms: AtomicU64,
+    /// Whether control refuses this process, because another one has its name.
+    refused: AtomicBool,
 }
 
 impl ControlContact {
@@ -45,6 +47,7 @@ impl ControlContact {
             heard_ms: AtomicU64::new(0),
             // Until control has said how long leases last, none can be relied on.
             lease_ms: AtomicU64::new(0),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -54,6 +57,16 @@ impl ControlContact {
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
         self.heard_ms.fetch_max(at, Ordering::Relaxed);
         self.lease_ms.store(lease_ms, Ordering::Relaxed);
+    }
+
+    /// Control refuses this process, or takes it again. What it knows is kept for its calls under way.
+    pub(crate) fn set_refused(&self, refused: bool) {
+        self.refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Whether another process has the name of this one, so that this one may take no calls.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Time since control last replied.

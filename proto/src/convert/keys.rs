@@ -1,5 +1,7 @@
 //! Upstream keys and their health between the wire and the domain. When a key may be used is decided elsewhere.
 
+use prost::Message as _;
+
 use super::{millis_from_wire, millis_to_wire};
 use crate::{
     Invalid,
@@ -131,6 +133,20 @@ pub fn health_from_wire(entry: wire::HealthEntry) -> Result<KeyHealthReport, Inv
         state,
         reason: health.reason,
     })
+}
+
+/// A health report as bytes.
+pub fn health_to_bytes(health: &KeyHealthReport) -> Vec<u8> {
+    health_to_wire(health).encode_to_vec()
+}
+
+/// Reads what [`health_to_bytes`] wrote.
+///
+/// # Errors
+/// Errors if it is something else.
+pub fn health_from_bytes(bytes: &[u8]) -> Result<KeyHealthReport, Invalid> {
+    let entry = wire::HealthEntry::decode(bytes);
+    health_from_wire(entry.map_err(|error| Invalid::new("health", error.to_string()))?)
 }
 
 /// A health entry for the wire.

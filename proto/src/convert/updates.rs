@@ -33,6 +33,7 @@ pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedIt
         leases,
         recalled_account_ids,
         recalled_client_keys,
+        heartbeat: _,
     } = update;
     let mut rejections = Vec::new();
     let mut refuse = |kind, item: String, error: Invalid| {
@@ -134,5 +135,6 @@ pub fn update_to_wire(update: &SnapshotUpdate) -> wire::Update {
                 client_key_id: client_key_to_wire(payer.client_key),
             })
             .collect(),
+        heartbeat: false,
     }
 }

@@ -15,6 +15,8 @@ fn watch(node: &str) -> wire::WatchRequest {
         node: node.to_owned(),
         epoch: 7,
         version: "0.1".to_owned(),
+        heartbeats: false,
+        process: 0,
     }
 }
 

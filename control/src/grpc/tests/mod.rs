@@ -128,6 +128,8 @@ async fn keys_and_settings_are_roots_and_the_fleet_is_the_nodes() {
         node: "one".to_owned(),
         epoch: 1,
         version: "0".to_owned(),
+        heartbeats: false,
+        process: 0,
     };
     assert_eq!(
         code(fleet.watch(rig.as_root(watch())).await),

@@ -13,7 +13,7 @@ use crate::{
         Expiry, NewClientKey, Page, PageCursor,
     },
     ops::{self, client_keys},
-    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, usd},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, everywhere, node, process, usd},
 };
 
 pub(super) fn new_key(name: &str) -> NewClientKey {
@@ -301,7 +301,7 @@ async fn data_planes_hear_of_a_key_with_its_account_and_of_nobody_else() {
         world.restart().await.unwrap();
         let alice = world.child(&ROOT, "alice", 30.0).await;
         world.child(&ROOT, "bobby", 30.0).await;
-        let watch = ops::fleet::watch(&world.control, node("n1"), 1, "1".to_owned());
+        let watch = ops::fleet::watch(&world.control, process(node("n1"), 1), "1".to_owned());
         let mut updates = Box::pin(watch.await.unwrap());
         updates.next().await.unwrap();
         let limits = ClientKeyChange {
@@ -331,7 +331,7 @@ async fn data_planes_hear_of_a_key_with_its_account_and_of_nobody_else() {
         // A restart reads the same keys.
         let (kept, _) = key_of(world, &alice, "kept", ClientKeyChange::default()).await;
         world.restart().await.unwrap();
-        let watch = ops::fleet::watch(&world.control, node("n2"), 1, "1".to_owned());
+        let watch = ops::fleet::watch(&world.control, process(node("n2"), 1), "1".to_owned());
         let full = Box::pin(watch.await.unwrap()).next().await.unwrap();
         let keys: Vec<_> = full
             .accounts

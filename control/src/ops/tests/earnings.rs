@@ -19,7 +19,8 @@ use crate::{
     ops,
     store::usage::tags::{OTHER, TAGS_MAX},
     testing::{
-        DAY_MS, NOON, ROOT, WHOLE, World, by, call, calls_of, everywhere, new_key, node, usd,
+        DAY_MS, NOON, ROOT, WHOLE, World, by, call, calls_of, everywhere, new_key, node, process,
+        usd,
     },
 };
 
@@ -293,7 +294,7 @@ async fn data_planes_are_not_told_what_keys_cost() {
     let world = World::file().await;
     let text = r#"{"Factor":0.123}"#;
     let own = key(&world, "cheap", text).await;
-    let watch = ops::fleet::watch(&world.control, node("n1"), 1, "1".to_owned());
+    let watch = ops::fleet::watch(&world.control, process(node("n1"), 1), "1".to_owned());
     let mut updates = Box::pin(watch.await.unwrap());
     let first = futures_util::StreamExt::next(&mut updates).await.unwrap();
     let told = first.keys.iter().find(|key| key.id == own).unwrap();

@@ -12,14 +12,14 @@ use crate::{
     Control,
     model::{AccountChange, NodeFilter, UpstreamKeyChange},
     ops,
-    testing::{DAY_MS, ROOT, World, by, call, everywhere, node, usd},
+    testing::{DAY_MS, ROOT, World, by, call, everywhere, node, process, usd},
 };
 
 type UpdatesOfNode = Pin<Box<dyn Stream<Item = SnapshotUpdate> + Send>>;
 
 async fn watch(control: &Control, name: &NodeName) -> UpdatesOfNode {
     Box::pin(
-        ops::fleet::watch(control, name.clone(), 1, "0.1.0".to_owned())
+        ops::fleet::watch(control, process(name.clone(), 1), "0.1.0".to_owned())
             .await
             .unwrap(),
     )

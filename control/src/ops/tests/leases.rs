@@ -11,7 +11,7 @@ use crate::{
     Error,
     model::{Account, AccountChange, NodeFilter, NodeLeases},
     ops,
-    testing::{NOON, ROOT, World, call, everywhere, node, usd},
+    testing::{NOON, ROOT, World, call, everywhere, node, process, usd},
 };
 
 async fn ask(world: &World, epoch: u64, account: &Account, dollars: f64) -> LeaseAnswer {
@@ -59,7 +59,7 @@ async fn what_each_data_plane_may_spend_is_told() {
                 .1
         };
         for name in ["n1", "n2", "n3"] {
-            let watch = ops::fleet::watch(&world.control, node(name), 1, "1".to_owned());
+            let watch = ops::fleet::watch(&world.control, process(node(name), 1), "1".to_owned());
             drop(watch.await.unwrap());
         }
         let told: Vec<_> = nodes(None).await.iter().map(|node| node.leased).collect();
@@ -81,7 +81,7 @@ async fn a_node_that_lost_its_spool_is_not_told_of_what_it_had() {
         assert_eq!(ask(world, 1, &alice, 5.0).await.lease.amount, usd(5.0));
         let told = async |epoch| {
             let name = node("n1");
-            let watch = ops::fleet::watch(&world.control, name, epoch, "1".to_owned());
+            let watch = ops::fleet::watch(&world.control, process(name, epoch), "1".to_owned());
             let mut updates = Box::pin(watch.await.unwrap());
             updates.next().await.unwrap().leases.len()
         };

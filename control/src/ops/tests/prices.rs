@@ -20,7 +20,7 @@ use crate::{
     model::{Account, AccountChange, DateRange, Page, PriceVersion, RerateRequest, RerateResult},
     ops::{self, prices::PriceTableUpload},
     store,
-    testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, node, usd},
+    testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, node, process, usd},
 };
 
 fn table(input: &str) -> String {
@@ -55,7 +55,7 @@ async fn set(control: &Control, pricing: &str) {
 
 /// The table that a newly connected data plane gets.
 pub(super) async fn published(control: &Control) -> PriceTable {
-    let watch = ops::fleet::watch(control, node("n1"), 1, "1".to_owned());
+    let watch = ops::fleet::watch(control, process(node("n1"), 1), "1".to_owned());
     let mut updates = Box::pin(watch.await.unwrap());
     let first: SnapshotUpdate = updates.next().await.unwrap();
     first.prices.unwrap()

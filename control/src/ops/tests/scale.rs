@@ -17,7 +17,9 @@ use crate::{
     },
     ops,
     store::testing::meddle,
-    testing::{DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, lines_of, node, usd},
+    testing::{
+        DAY_MS, NOON, ROOT, World, by, call, calls_of, everywhere, lines_of, node, process, usd,
+    },
 };
 
 /// How often each thing is measured; the median and the longest time are printed.
@@ -414,7 +416,7 @@ async fn reports(world: &World, within: impl Fn(Duration)) {
 async fn top_ups(world: &World, size: &Size) {
     let name = node("n1");
     let mut updates = Box::pin(
-        ops::fleet::watch(&world.control, name, 1, String::new())
+        ops::fleet::watch(&world.control, process(name, 1), String::new())
             .await
             .unwrap(),
     );

@@ -10,7 +10,7 @@ use crate::{
     model::{RootKeyFile, UpstreamKeyFilter},
     ops,
     store::testing::meddle,
-    testing::{ROOT, World, call, everywhere, node, usd},
+    testing::{ROOT, World, call, everywhere, node, process, usd},
 };
 
 const PAGE: crate::model::Page = crate::model::Page { page: 1, size: 10 };
@@ -237,7 +237,7 @@ async fn books_that_were_meddled_with_are_found_out() {
 async fn background_work_passes_money_on_and_ends_when_it_is_told() {
     everywhere(async |world: &mut World| {
         let alice = world.child(&ROOT, "alice", 10.0).await;
-        let watch = ops::fleet::watch(&world.control, node("n1"), 1, String::new()).await;
+        let watch = ops::fleet::watch(&world.control, process(node("n1"), 1), String::new()).await;
         let mut updates = Box::pin(watch.unwrap());
         updates.next().await.unwrap();
         let shutdown = CancellationToken::new();

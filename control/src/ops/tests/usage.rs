@@ -11,7 +11,7 @@ use crate::{
     model::{AccountChange, DateRange, Page},
     ops,
     store::testing::{meddle, statements},
-    testing::{DAY_MS, NOON, ROOT, World, call, calls_of, everywhere, node, usd},
+    testing::{DAY_MS, NOON, ROOT, World, call, calls_of, everywhere, node, process, usd},
 };
 
 #[tokio::test]
@@ -354,7 +354,8 @@ async fn a_watcher_that_reports_has_its_money_as_an_answer_alone() {
         let alice = world.child(&ROOT, "alice", 10.0).await;
         let (n1, n2) = (node("n1"), node("n2"));
         let watch = async |name: &NodeName| {
-            let updates = ops::fleet::watch(&world.control, name.clone(), 1, String::new());
+            let updates =
+                ops::fleet::watch(&world.control, process(name.clone(), 1), String::new());
             let mut updates = Box::pin(updates.await.unwrap());
             updates.next().await.unwrap();
             updates

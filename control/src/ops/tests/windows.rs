@@ -11,7 +11,7 @@ use crate::{
     Error,
     model::{AccountChange, Caller, ClientKeyChange, Page, RateLimitsChange, WindowUsage},
     ops,
-    testing::{DAY_MS, NOON, ROOT, World, by, everywhere, node},
+    testing::{DAY_MS, NOON, ROOT, World, by, everywhere, node, process},
 };
 
 fn ask(window: LimitWindow, start: Millis, units: [u64; 3]) -> WindowAsk {
@@ -121,12 +121,12 @@ async fn tokens_spent_beyond_the_grant_count_against_the_window() {
 async fn several_data_planes_get_slices() {
     everywhere(async |world: &mut World| {
         let control = &world.control;
-        let _one = ops::fleet::watch(control, node("n1"), 1, String::new())
+        let _one = ops::fleet::watch(control, process(node("n1"), 1), String::new())
             .await
             .unwrap();
         let minute = |units| ask(LimitWindow::Rpm, NOON, units);
         assert_eq!(lease(world, minute([100, 1, 20])).await, (20, 20));
-        let _two = ops::fleet::watch(control, node("n2"), 1, String::new())
+        let _two = ops::fleet::watch(control, process(node("n2"), 1), String::new())
             .await
             .unwrap();
         assert_eq!(lease(world, minute([100, 1, 100])).await, (20, 40));

@@ -4,6 +4,8 @@ use axum::http::StatusCode;
 use proxyxai_contract::id::NodeName;
 use serde_json::json;
 
+use crate::testing::process;
+
 use super::{RestHarness, SECRET, golden};
 use crate::ops;
 
@@ -13,7 +15,7 @@ async fn data_planes_are_shown_to_root_alone() {
     let anna = rig.child(&rig.root, "anna", 100).await;
     for name in ["n1", "n2"] {
         let name = NodeName::new(name).unwrap();
-        let watch = ops::fleet::watch(&rig.control, name, 7, "1.2.3".to_owned());
+        let watch = ops::fleet::watch(&rig.control, process(name, 7), "1.2.3".to_owned());
         drop(watch.await.unwrap());
     }
     let shown = rig.get("/x-nodes").await.body;

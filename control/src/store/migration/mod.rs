@@ -28,6 +28,7 @@ mod m027_names;
 mod m028_spend;
 mod m029_totals;
 mod m030_earning_below;
+mod m031_replica;
 
 use sea_orm_migration::{
     prelude::*,
@@ -72,6 +73,7 @@ const STEPS: &[MigrationStep] = &[
     step("m028_spend", m028_spend::SCHEMA),
     step("m029_totals", m029_totals::SCHEMA),
     step("m030_earning_below", m030_earning_below::SCHEMA),
+    step("m031_replica", m031_replica::SCHEMA),
 ];
 
 const fn step(name: &'static str, schema: &'static str) -> MigrationStep {
