@@ -62,6 +62,8 @@ pub struct Limits {
     pub tool_uses_default: u64,
     /// How long a call waits for credit that other calls of its account hold.
     pub credit_wait: Duration,
+    /// How long accounts may have to go on without control, so that much of their spending is kept on lease.
+    pub island: Duration,
     /// Idle connections kept for each provider.
     pub idle_connections_max: usize,
     /// Open calls; more are refused with 503.

@@ -75,12 +75,7 @@ impl DataPlane {
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let link = link::ControlLink::new(
-            control,
-            node_token,
-            config.node.clone(),
-            record_queue.epoch(),
-        )?;
+        let link = link::ControlLink::new(control, node_token, &config, record_queue.epoch())?;
         let (learnt, health) = tokio::sync::mpsc::channel(relay::HEALTH_QUEUE_MAX);
         let (wanting, wanted) = tokio::sync::mpsc::channel(state::ASK_QUEUE_MAX);
         let outbox = relay::ControlOutbox { learnt, wanting };

@@ -267,3 +267,28 @@ async fn a_second_data_plane_of_one_name_is_refused_and_the_first_goes_on() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn an_account_in_steady_use_goes_on_while_control_is_away() {
+    let mut control = World::control(&[("NODE_TOKEN", TOKEN), ("PRICING", PRICING)]).await;
+    let upstream = Upstream::start().await;
+    upstream.script(UP, Script::Chat);
+    control.add_key(UP, &upstream.base).await;
+    let key = control.add_account("alice", 100.0).await;
+    let plane = Plane::start(&control, "island", &[]).await;
+    let load = Load::start(&plane, &key, 4);
+    // The lease follows what is spent, in steps.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    control.kill().await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let (served, failed) = load.end().await;
+    assert!(
+        failed.is_empty(),
+        "{} of {served}: {:?}",
+        failed.len(),
+        failed.first()
+    );
+    control.restart_in_place().await;
+    control.posted("alice", served as u64).await;
+    control.grpc().verify_books().await;
+}

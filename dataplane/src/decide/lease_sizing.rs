@@ -4,9 +4,9 @@ use proxyxai_contract::money::Money;
 
 /// A first slice covers this many calls like the one that needs it.
 const SLICE_CALLS: i64 = 16;
-/// A slice that lasted less than this was too small; one that lasted longer than `SLICE_LONG_MS`, too large.
+/// Control is asked again after this time at the earliest, once slices are large enough.
 const SLICE_SHORT_MS: i64 = 5_000;
-const SLICE_LONG_MS: i64 = 60_000;
+/// A slice grows or shrinks by no more than this at a time.
 const SLICE_FACTOR: i64 = 4;
 
 /// An account's credit on lease here, and the calls that wait for more.
@@ -66,17 +66,43 @@ pub(crate) fn lease_change(position: &Position) -> Option<LeaseChange> {
     None
 }
 
-/// The next slice, after the last one lasted this long.
-pub(crate) fn slice(last: Money, lasted_ms: i64, need: Money) -> Money {
-    let floor = need.nanos().saturating_mul(SLICE_CALLS);
-    let next = if lasted_ms < SLICE_SHORT_MS {
-        last.nanos().saturating_mul(SLICE_FACTOR)
-    } else if lasted_ms > SLICE_LONG_MS {
-        last.nanos() / SLICE_FACTOR
+/// How an account used its last slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SliceUse {
+    /// The last slice.
+    pub(crate) slice: Money,
+    /// What was spent since control was last asked.
+    pub(crate) spent: Money,
+    /// How long that was.
+    pub(crate) lasted_ms: i64,
+    /// What the cheapest waiting call needs.
+    pub(crate) need: Money,
+}
+
+/// The next slice: what the account spends while control may be away, approached step by step.
+pub(crate) fn slice(last: &SliceUse, island_ms: i64) -> Money {
+    let floor = last.need.nanos().saturating_mul(SLICE_CALLS);
+    let most = last.slice.nanos().saturating_mul(SLICE_FACTOR);
+    let next = if last.lasted_ms < SLICE_SHORT_MS {
+        most
     } else {
-        last.nanos()
+        let spent = i128::from(last.spent.nanos().max(0));
+        let wanted = spent * i128::from(island_ms) / i128::from(last.lasted_ms);
+        let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+        wanted.clamp(last.slice.nanos() / SLICE_FACTOR, most)
     };
     Money::from_nanos(next.max(floor))
+}
+
+/// With less free than this, the next slice is requested: three quarters of a slice that control can give, so that most
+/// of it is there whenever control goes away.
+pub(crate) fn low_mark(slice: Money) -> Money {
+    Money::from_nanos(slice.nanos() / 4 * 3)
+}
+
+/// The same when control had less. Asking for each call would be useless.
+pub(crate) fn low_mark_of_rest(rest: Money) -> Money {
+    Money::from_nanos(rest.nanos() / 4)
 }
 
 #[cfg(test)]
@@ -152,11 +178,26 @@ mod tests {
     }
 
     #[test]
-    fn slices_follow_the_pace() {
-        assert_eq!(slice(nanos(0), 0, nanos(10)), nanos(160));
-        assert_eq!(slice(nanos(1000), 100, nanos(10)), nanos(4000));
-        assert_eq!(slice(nanos(1000), 30_000, nanos(10)), nanos(1000));
-        assert_eq!(slice(nanos(1000), 90_000, nanos(10)), nanos(250));
+    fn slices_grow_to_what_is_spent_while_control_may_be_away() {
+        let island_ms = 600_000;
+        let after = |last, spent, lasted_ms, need| {
+            let last = SliceUse {
+                slice: nanos(last),
+                spent: nanos(spent),
+                lasted_ms,
+                need: nanos(need),
+            };
+            slice(&last, island_ms)
+        };
+        // The first one, and one that is used up at once.
+        assert_eq!(after(0, 0, 0, 10), nanos(160));
+        assert_eq!(after(1000, 250, 100, 10), nanos(4000));
+        // 25 a second: 15,000 in ten minutes, in steps.
+        assert_eq!(after(4000, 250, 10_000, 10), nanos(15_000));
+        assert_eq!(after(1000, 250, 10_000, 10), nanos(4000));
+        assert_eq!(after(15_000, 3750, 150_000, 10), nanos(15_000));
+        // Less is spent than before.
+        assert_eq!(after(15_000, 3750, 1_500_000, 10), nanos(3750));
     }
 
     proptest! {

@@ -59,7 +59,9 @@ pub(crate) async fn run(
                 if last_round.is_none_or(|last| last.elapsed() >= often) {
                     last_round = Some(Instant::now());
                     under_way.push(serve(&link, &state, Vec::new()));
-                    state.credit_leases().iter().for_each(CreditLease::return_idle);
+                    for credit_lease in state.credit_leases() {
+                        credit_lease.return_idle(link.island);
+                    }
                 }
             }
         }
@@ -90,7 +92,7 @@ async fn serve(link: &ControlLink, state: &RuntimeState, credit_leases: Vec<Arc<
     let greeting = credit_leases.is_empty();
     let mut asking = Vec::with_capacity(credit_leases.len());
     for credit_lease in credit_leases {
-        match credit_lease.next_ask() {
+        match credit_lease.next_ask(link.island) {
             Some(ask) => asking.push((credit_lease, ask)),
             None => credit_lease.not_asked(),
         }

@@ -29,7 +29,7 @@ use tonic::{
 
 use tonic_prost::ProstCodec;
 
-use crate::Error;
+use crate::{Config, Error};
 use control_channel::ControlChannel;
 
 /// A snapshot of 100,000 accounts takes some tens of megabytes.
@@ -49,6 +49,8 @@ pub(crate) struct ControlLink {
     epoch: u64,
     /// Tells this process from others that were given the same name.
     process: u64,
+    /// How long accounts may have to go on without control.
+    island: Duration,
 }
 
 impl ControlLink {
@@ -59,7 +61,7 @@ impl ControlLink {
     pub(crate) fn new(
         channel: ControlChannel,
         token: &Secret,
-        node: NodeName,
+        config: &Config,
         epoch: u64,
     ) -> Result<Self, Error> {
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose())
@@ -76,9 +78,10 @@ impl ControlLink {
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
             channel,
-            node,
+            node: config.node.clone(),
             epoch,
             process: fastrand::u64(1..),
+            island: config.limits.island,
         })
     }
 

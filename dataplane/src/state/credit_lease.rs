@@ -4,6 +4,7 @@
 //! It uses atomics, because every call of the account passes here; the lock is for what happens once per slice.
 
 mod figures;
+mod hold;
 
 use std::{
     fmt,
@@ -23,16 +24,17 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) use self::figures::{Figures, LeaseState};
-use crate::decide::lease_sizing::{self, Position};
+pub(crate) use self::{
+    figures::{Figures, LeaseState},
+    hold::CreditHold,
+};
+use crate::decide::lease_sizing::{self, Position, SliceUse};
 
 /// Queue of credit leases that have something to ask control. Each is in it at most once.
 pub(crate) type LeaseAskSender = mpsc::Sender<Arc<CreditLease>>;
 
 /// How long unused credit is returned at once after another node needed it.
 const RECALL: Duration = Duration::from_secs(2);
-/// Credit that is unused for this long is returned.
-const IDLE: Duration = Duration::from_mins(1);
 
 /// Balance, month's use, lease and charges that control has not posted yet, in nano-dollars.
 pub(crate) struct CreditLease {
@@ -66,7 +68,11 @@ struct LeaseLedger {
     /// The lease version at which it was returned.
     gave_on: u64,
     slice: Money,
+    /// When control last answered, and what was free or held then.
     asked: Instant,
+    had: Money,
+    /// What was free or held when it last changed, and when that was found.
+    used: (Money, Instant),
     recalled: Option<Instant>,
     waiting: Vec<Money>,
     answers: u64,
@@ -88,13 +94,6 @@ pub(crate) enum ControlReply {
     },
     /// Control could not be asked.
     OutOfReach,
-}
-
-/// Credit reserved for one call. It is free again if it is dropped without being settled.
-pub(crate) struct CreditHold {
-    credit_lease: Arc<CreditLease>,
-    amount: Money,
-    unbounded: bool,
 }
 
 /// A call that waits for credit.
@@ -126,6 +125,8 @@ impl CreditLease {
                 gave_on: 0,
                 slice: Money::ZERO,
                 asked: Instant::now(),
+                had: Money::ZERO,
+                used: (Money::ZERO, Instant::now()),
                 recalled: None,
                 waiting: Vec::new(),
                 answers: 0,
@@ -162,11 +163,7 @@ impl CreditLease {
         if before.saturating_sub(nanos) < self.low.load(Ordering::Relaxed) {
             self.ask();
         }
-        Some(CreditHold {
-            credit_lease: Arc::clone(self),
-            amount,
-            unbounded: false,
-        })
+        Some(CreditHold::new(self, amount))
     }
 
     /// Charges a call from before the last restart that control has not posted yet.
@@ -198,27 +195,38 @@ impl CreditLease {
         self.ask();
     }
 
-    /// Returns credit that was unused for a while.
-    pub(crate) fn return_idle(self: &Arc<Self>) {
-        let idle = {
+    /// Returns credit that was unused for this long.
+    pub(crate) fn return_idle(self: &Arc<Self>, unused: Duration) {
+        let available = self.available();
+        let is_idle = {
             let book = &mut *self.ledger();
-            let idle = book.asked.elapsed() > IDLE && book.waiting.is_empty();
-            if idle {
+            if book.used.0 != available || !book.waiting.is_empty() {
+                book.used = (available, Instant::now());
+            }
+            let is_idle = book.used.1.elapsed() >= unused;
+            if is_idle {
                 book.slice = Money::ZERO;
                 book.asked = Instant::now();
             }
-            book.gave > Money::ZERO || (idle && book.amount > Money::ZERO)
+            book.gave > Money::ZERO || (is_idle && book.amount > Money::ZERO)
         };
-        let unused = self.held.load(Ordering::Relaxed) == 0
+        let is_unused = self.held.load(Ordering::Relaxed) == 0
             && self.unposted.load(Ordering::Relaxed) == 0
             && self.free.load(Ordering::Relaxed) > 0;
-        if idle && unused {
+        if is_idle && is_unused {
             self.recall();
         }
     }
 
-    /// Returns what to ask control for. There is no further ask until [`answered`](Self::answered).
-    pub(crate) fn next_ask(&self) -> Option<LeaseAsk> {
+    /// What is free or held. Only grants and costs change it.
+    fn available(&self) -> Money {
+        let free = Money::from_nanos(self.free.load(Ordering::Relaxed));
+        free.saturating_add(self.held())
+    }
+
+    /// Returns what to ask control for, so that an account can go on for `island` without it. There is no further ask
+    /// until [`answered`](Self::answered).
+    pub(crate) fn next_ask(&self, island: Duration) -> Option<LeaseAsk> {
         let book = &mut *self.ledger();
         let recalled = book.recalled.is_some_and(|until| until > Instant::now());
         if !recalled {
@@ -236,10 +244,17 @@ impl CreditLease {
         let least = book.waiting.iter().min().copied();
         let low = free.nanos() < self.low.load(Ordering::Relaxed);
         if least.is_some() || low {
-            let lasted = i64::try_from(book.asked.elapsed().as_millis()).unwrap_or(i64::MAX);
-            book.slice = lease_sizing::slice(book.slice, lasted, least.unwrap_or_default());
-            book.asked = Instant::now();
-            self.low.store(book.slice.nanos() / 4, Ordering::Relaxed);
+            let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+            let used = SliceUse {
+                slice: book.slice,
+                spent: book.had.saturating_sub(self.available()),
+                lasted_ms: millis(book.asked.elapsed()),
+                need: least.unwrap_or_default(),
+            };
+            book.slice = lease_sizing::slice(&used, millis(island));
+            (book.asked, book.had) = (Instant::now(), self.available());
+            let low = lease_sizing::low_mark(book.slice);
+            self.low.store(low.nanos(), Ordering::Relaxed);
         }
         let wish = lease_sizing::lease_change(&Position {
             free,
@@ -283,10 +298,13 @@ impl CreditLease {
             if change < book.slice {
                 // Control had less, so asking for that much with each call would be useless.
                 book.slice = change.max(Money::ZERO);
-                self.low.store(book.slice.nanos() / 4, Ordering::Relaxed);
+                let low = lease_sizing::low_mark_of_rest(book.slice);
+                self.low.store(low.nanos(), Ordering::Relaxed);
             }
             let gave = std::mem::take(&mut book.gave);
-            self.add_free(change.saturating_add(gave));
+            let more = change.saturating_add(gave);
+            self.add_free(more);
+            book.had = book.had.saturating_add(more);
             self.post(&answer.standing);
             book.answer =
                 answer
@@ -411,63 +429,6 @@ impl LeaseLedger {
         let change = lease.amount.saturating_sub(self.amount);
         (self.version, self.amount) = (lease.version, lease.amount);
         change
-    }
-}
-
-impl CreditHold {
-    /// Settles the hold with the actual cost, which may be more than was held.
-    pub(crate) fn settle(mut self, cost: Money) {
-        let exceeded = cost.saturating_sub(self.amount);
-        if exceeded > Money::ZERO {
-            self.credit_lease
-                .exceeded
-                .fetch_add(exceeded.nanos(), Ordering::Relaxed);
-        }
-        self.credit_lease
-            .unposted
-            .fetch_add(cost.nanos(), Ordering::Relaxed);
-        self.release(cost);
-    }
-
-    /// The reserved amount.
-    pub(crate) const fn amount(&self) -> Money {
-        self.amount
-    }
-
-    /// The call may cost more than it holds, by an unknown amount.
-    pub(crate) fn may_exceed(&mut self) {
-        self.unbounded = true;
-        self.credit_lease.unbounded.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn release(&mut self, cost: Money) {
-        let amount = std::mem::take(&mut self.amount);
-        let unbounded = std::mem::take(&mut self.unbounded);
-        let credit_lease = &self.credit_lease;
-        if unbounded {
-            credit_lease.unbounded.fetch_sub(1, Ordering::Relaxed);
-        }
-        credit_lease
-            .held
-            .fetch_sub(amount.nanos(), Ordering::Relaxed);
-        credit_lease.add_free(amount.saturating_sub(cost));
-        if credit_lease.recalled.load(Ordering::Relaxed) {
-            credit_lease.ask();
-        }
-    }
-}
-
-impl Drop for CreditHold {
-    fn drop(&mut self) {
-        if self.amount > Money::ZERO {
-            self.release(Money::ZERO);
-        }
-    }
-}
-
-impl fmt::Debug for CreditHold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hold").field(&self.amount).finish()
     }
 }
 

@@ -122,12 +122,12 @@ async fn credit_whose_return_was_not_confirmed_is_given_back_once() {
     credit_lease.leased(&lease(1, usd(10)));
     credit_lease.charge(usd(2));
     credit_lease.recall();
-    let ask = credit_lease.next_ask().unwrap();
+    let ask = credit_lease.next_ask(ISLAND).unwrap();
     assert_eq!((ask.version, ask.change), (1, usd(8).negated()));
     // Control has applied it, but its reply is lost; then it posts the usage.
     credit_lease.answered(None);
     credit_lease.posted(usd(2), Some(&lease(3, Money::ZERO)));
-    let again = credit_lease.next_ask().unwrap();
+    let again = credit_lease.next_ask(ISLAND).unwrap();
     assert_eq!((again.version, again.change), (1, usd(8).negated()));
     credit_lease.answered(Some(&answer(lease(3, Money::ZERO))));
     assert!(credit_lease.try_reserve(Money::from_nanos(1)).is_none());
@@ -151,7 +151,7 @@ async fn patience_that_ends_between_two_answers_ends_with_what_control_last_said
     // Other data planes hold the credit, and control says so once.
     let says = async {
         let asking = asked.recv().await.unwrap();
-        assert!(asking.next_ask().is_some());
+        assert!(asking.next_ask(ISLAND).is_some());
         let short = LeaseAnswer {
             shortage: Some(LeaseShortage::Balance),
             elsewhere: usd(5),
@@ -204,6 +204,8 @@ fn with_keys(revision: u64, further_keys: Vec<FurtherKey>) -> SnapshotUpdate {
         ..SnapshotUpdate::empty(Revision(revision))
     }
 }
+
+const ISLAND: Duration = Duration::from_mins(10);
 
 #[test]
 fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
@@ -291,6 +293,6 @@ fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its
     assert_eq!(lease_asks.try_recv().unwrap().payer(), payer);
     drop(held);
     leaving.not_asked();
-    let ask = leaving.next_ask().unwrap();
+    let ask = leaving.next_ask(ISLAND).unwrap();
     assert_eq!((ask.payer, ask.change), (payer, usd(-4)));
 }

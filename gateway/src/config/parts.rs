@@ -1,6 +1,6 @@
 //! Which variables make which part of the configuration: of control, of telemetry, and the data plane's limits.
 
-use std::{collections::BTreeMap, num::NonZero, path::Path};
+use std::{collections::BTreeMap, num::NonZero, path::Path, time::Duration};
 
 use proxyxai_contract::{
     Invalid,
@@ -160,6 +160,7 @@ impl EnvReader<'_> {
             input_tokens_default: self.number("INPUT_TOKENS_DEFAULT"),
             tool_uses_default: self.number("TOOL_USES_DEFAULT"),
             credit_wait: self.millis("CREDIT_WAIT_MS"),
+            island: Duration::from_secs(self.number("ISLAND_S")),
             idle_connections_max: self.number("IDLE_CONNECTIONS_MAX"),
             open_calls_max: self.number("OPEN_CALLS_MAX"),
             buffer_bytes_max: self.number("BUFFER_BYTES_MAX"),

@@ -174,6 +174,13 @@ pub(super) const RUNNING: &[Variable] = &[
         "how long a call waits for credit that other calls of its account hold, {range} milliseconds",
     ),
     number(
+        "ISLAND_S",
+        "600",
+        range(1, 86_400),
+        DATA,
+        "how long control may be away: a data plane keeps as much credit on lease as an account spends in that time, as far as its balance allows, and returns what was unused for that long, {range} seconds ([fleet](docs/fleet.md#when-a-part-is-down))",
+    ),
+    number(
         "IDLE_CONNECTIONS_MAX",
         "512",
         range(0, 65_536),
