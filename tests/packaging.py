@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Dockerfile, docker-compose.yml and docker-compose.fleet.yml agree with each other and with the program they package.
 
-Needs no container engine: it reads the files and asks the program what it knows.
+Needs no container engine: it reads the files and asks the program what it knows. As root on Debian it also lays out the
+files of the image as Dockerfile does, from this system's, and runs the program with nothing else in sight. What it does not
+check: that an engine builds the image, and that the base images are there.
 """
 
 import argparse
@@ -9,8 +11,11 @@ import os
 import pathlib
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import tempfile
+import time
 import urllib.parse
 
 import yaml
@@ -52,6 +57,7 @@ USER = "10001:10001"
 STOP_SECONDS_MAX = 15
 HTTP_PORT, GRPC_PORT = "3443", "3444"
 COMMAND_SECONDS_MAX = 20
+START_SECONDS_MAX = 30
 
 
 class Dockerfile:
@@ -62,8 +68,11 @@ class Dockerfile:
         stages = re.split(r"(?m)^FROM ", joined)[1:]
         self.text = joined
         self.images = [stage.split()[0] for stage in stages]
+        # The command that lays out the files of the image below /image.
+        self.layout = re.search(r"(?m)^RUN +(mkdir .*/image.*)$", joined)
         self._last = re.findall(r"(?m)^([A-Z]+) +(.+)$", stages[-1])
         self.env = dict(word.split("=", 1) for word in self.words("ENV"))
+        self.copies = [rest for name, rest in self._last if name == "COPY"]
         self.copied = [path for stage in stages for path in _copied(stage)]
 
     def words(self, instruction: str) -> list[str]:
@@ -117,7 +126,7 @@ def version(text: str) -> tuple[int, ...]:
 
 def dockerfile_problems(image: Dockerfile, known: dict[str, str]):
     for name in image.env:
-        if name not in known:
+        if name not in known and name != "PATH":
             yield f"Dockerfile sets {name}, which the program does not know"
     if image.words("EXPOSE") != [HTTP_PORT, GRPC_PORT]:
         yield f"Dockerfile exposes {image.words('EXPOSE')}"
@@ -137,11 +146,67 @@ def dockerfile_problems(image: Dockerfile, known: dict[str, str]):
         yield f"{image.images[0]} is older than rust-version {wanted[1]}"
     if f"Rust {wanted[1]} or later" not in (REPOSITORY / "README.md").read_text():
         yield f"README.md does not ask for Rust {wanted[1]} or later, as rust-version does"
-    if image.images[0].rpartition("-")[2] not in image.images[-1]:
-        yield f"built on {image.images[0]}, run on {image.images[-1]}: not the same C library"
+    # The C library is the one that the program was linked with, and there is nothing else that could be run.
+    if image.images[-1] != "scratch" or "$(ldd target/release/proxyxai" not in image.layout[1]:
+        yield f"the image is made from {image.images[-1]}, not of what its layout names and `ldd` finds"
+    for copied in image.copies:
+        if not copied.startswith("--from=build "):
+            yield f"the image takes files from elsewhere: COPY {copied}"
+    if not re.search(r":\d", image.images[0]):
+        yield f"{image.images[0]} is no version"
     for path in image.copied:
         if not (REPOSITORY / path).exists():
             yield f"Dockerfile copies {path}, which does not exist"
+
+
+def layout_problems(image: Dockerfile, program: pathlib.Path):
+    """The files that the image has are all that the program needs."""
+    needed = ("/etc/debian_version", "/usr/share/zoneinfo/UTC", "/etc/ssl/certs/ca-certificates.crt")
+    if os.geteuid() != 0 or not all(map(os.path.exists, needed)):
+        print("NOT CHECKED: the files of the image, which takes root on Debian with ca-certificates and tzdata")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        root.chmod(0o755)
+        layout = image.layout[1].replace("/image", folder).replace("target/release/proxyxai", shlex.quote(str(program)))
+        layout = re.sub(r" /data$", f" {folder}/data", layout)
+        done = subprocess.run(["sh", "-c", layout], capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False)
+        if done.returncode != 0:
+            yield f"the layout of the image fails: {done.stderr[:300]}"
+            return
+        os.chown(root / "data", *map(int, USER.split(":")))
+        for file in ("etc/ssl/certs/ca-certificates.crt", "etc/passwd", "usr/share/doc/libc6/copyright"):
+            if not (root / file).is_file():
+                yield f"the image lacks {file}"
+        runnable = [path for path in root.rglob("*bin/*") if path.is_file()]
+        if runnable != [root / "usr/local/bin/proxyxai"]:
+            yield f"the image has programs besides ours: {runnable}"
+        yield from start_problems(root, image)
+
+
+def start_problems(root: pathlib.Path, image: Dockerfile):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    # A zone that has to be read from a file.
+    env = image.env | {"PORT": port, "GRPC_LISTEN": "127.0.0.1:0", "TZ": "Asia/Kolkata"}
+    inside = ["/usr/sbin/chroot", f"--userspec={USER}", str(root), "/usr/local/bin/proxyxai"]
+    server = subprocess.Popen(inside, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        until = time.monotonic() + START_SECONDS_MAX
+        while subprocess.run([*inside, "healthcheck"], env=env, capture_output=True, check=False).returncode != 0:
+            if server.poll() is not None or time.monotonic() > until:
+                server.kill()
+                yield f"the program does not start in its image: {server.communicate()[0][:500]}"
+                return
+            time.sleep(0.1)
+        server.terminate()
+        said = server.communicate(timeout=START_SECONDS_MAX)[0]
+        if server.returncode != 0:
+            yield f"the program ends with {server.returncode} in its image: {said[:500]}"
+    finally:
+        server.kill()
+        server.wait()
 
 
 def service_problems(name: str, service: dict, image: Dockerfile, known: dict[str, str], compose: dict):
@@ -152,7 +217,8 @@ def service_problems(name: str, service: dict, image: Dockerfile, known: dict[st
         if variable.startswith("CONTROL_") and value is not None:
             port = GRPC_PORT if variable == "CONTROL_GRPC" else HTTP_PORT
             url = urllib.parse.urlsplit(value)
-            if compose["services"].get(url.hostname, {}).get("command") != ["control"] or str(url.port) != port:
+            meant = [each for other, each in compose["services"].items() if url.hostname in names(other, each)]
+            if not meant or any(each.get("command") != ["control"] for each in meant) or str(url.port) != port:
                 yield f"{name}: {variable}={value} is not where control listens"
     for port in service.get("ports", []):
         if port.split(":")[-1] not in image.words("EXPOSE"):
@@ -166,6 +232,11 @@ def service_problems(name: str, service: dict, image: Dockerfile, known: dict[st
     spent = sum(int(defaults(known)[variable]) for variable in ("DRAIN_DELAY_MS", "DRAIN_TIMEOUT_MS")) / 1000
     if seconds(service.get("stop_grace_period", "10s")) < spent + STOP_SECONDS_MAX:
         yield f"{name} is killed before it has drained ({spent} s) and handed in ({STOP_SECONDS_MAX} s)"
+
+
+def names(name: str, service: dict) -> set[str]:
+    """Names under which a service is found by the others."""
+    return {name, *(alias for network in service.get("networks", {}).values() for alias in network.get("aliases", []))}
 
 
 def confinement_problems(name: str, service: dict):
@@ -200,8 +271,9 @@ def compose_problems(file: str, compose: dict):
         for variable, value in service.get("environment", {}).items():
             if variable in SECRETS and value is not None and not str(value).startswith("${"):
                 yield f"{file}: {name}: the secret {variable} stands in the file"
-        if service.get("profiles"):
-            yield f"{file}: {name} has a profile: a required variable of it would stop all others"
+        plain = [other for other in services.values() if not other.get("profiles")]
+        if service.get("profiles") and not required(service) <= set().union(*map(required, plain)):
+            yield f"{file}: {name} has a profile: a variable that it alone requires would stop all others"
         for other in service.get("depends_on", {}):
             if other not in services:
                 yield f"{file}: {name} depends on {other}, which is not there"
@@ -217,6 +289,11 @@ def compose_problems(file: str, compose: dict):
     wanted = {ALONE: {"proxyxai"}, FLEET: {"control", "dataplane-a", "dataplane-b", "postgres"}}[file]
     if set(services) != wanted:
         yield f"{file} starts {sorted(services)}"
+
+
+def required(service: dict) -> set[str]:
+    """Variables without which compose starts nothing."""
+    return set(re.findall(r"\$\{(\w+):?\?", str(service)))
 
 
 def secret_problems(fleet: dict):
@@ -272,6 +349,7 @@ def main() -> int:
             problems += service_problems(name, service, image, known, compose)
             problems += handing_problems(file, name, service, known)
     problems += program_problems(program, commands)
+    problems += layout_problems(image, program)
     for problem in problems:
         print(f"FAIL  {problem}")
     if not problems:
