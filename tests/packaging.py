@@ -286,7 +286,7 @@ def compose_problems(file: str, compose: dict):
     hosts = [port.rpartition(":")[0].rpartition(":")[2] for s in services.values() for port in s.get("ports", [])]
     if len(set(hosts)) != len(hosts):
         yield f"{file}: a port of the host is published twice: {sorted(hosts)}"
-    wanted = {ALONE: {"proxyxai"}, FLEET: {"control", "dataplane-a", "dataplane-b", "postgres"}}[file]
+    wanted = {ALONE: {"proxyxai"}, FLEET: {"control", "control-2", "dataplane-a", "dataplane-b", "postgres"}}[file]
     if set(services) != wanted:
         yield f"{file} starts {sorted(services)}"
 
@@ -300,6 +300,7 @@ def secret_problems(fleet: dict):
     """What the fleet cannot do without is asked for, in words that say how to make it."""
     for name, variable, source in (
         ("control", "NODE_TOKEN", "NODE_TOKEN"),
+        ("control-2", "NODE_TOKEN", "NODE_TOKEN"),
         ("dataplane-a", "NODE_TOKEN", "NODE_TOKEN"),
         ("dataplane-b", "NODE_TOKEN", "NODE_TOKEN"),
         ("control", "DATABASE_PASSWORD", "POSTGRES_PASSWORD"),
