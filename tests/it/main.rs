@@ -30,6 +30,7 @@ mod document;
 mod drain;
 mod earnings;
 mod edges;
+mod failover;
 mod faults;
 mod fleet;
 mod gate;

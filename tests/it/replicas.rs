@@ -115,14 +115,14 @@ async fn an_edit_at_one_replica_is_in_use_at_the_data_planes_of_all_when_it_is_a
 }
 
 /// Calls one after another on several tasks, and the statuses other than 200.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicUsize>,
     tasks: Vec<tokio::task::JoinHandle<Vec<String>>>,
 }
 
 impl Load {
-    fn start(plane: &Plane, key: &str, tasks: usize) -> Self {
+    pub fn start(plane: &Plane, key: &str, tasks: usize) -> Self {
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let tasks = (0..tasks)
             .map(|_| {
@@ -138,11 +138,11 @@ impl Load {
         }
     }
 
-    fn served(&self) -> usize {
+    pub fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
     }
 
-    async fn end(self) -> (usize, Vec<String>) {
+    pub async fn end(self) -> (usize, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         let mut failed = Vec::new();
         for task in self.tasks {

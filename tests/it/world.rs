@@ -75,7 +75,8 @@ impl World {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        if let Some(url) = database().await {
+        let is_given = all.iter().any(|(name, _)| name == "DATABASE_URL");
+        if !is_given && let Some(url) = database().await {
             all.push(("DATABASE_URL".to_owned(), url));
         }
         let node = Node::start(role, dir.path(), &all).await;

@@ -175,7 +175,10 @@ impl CsvExport {
             start: days.start.saturating_sub(around),
             end: days.end.saturating_add(around),
         };
-        let mut accounts = store::exports::users(store, dna, around).await?;
+        let tx = store.begin_reading().await?;
+        tx.allow_long_statements().await?;
+        let mut accounts = store::exports::users(&tx, dna, around).await?;
+        drop(tx);
         accounts.reverse();
         Ok(Self {
             between: between(days, &zone),

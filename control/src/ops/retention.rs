@@ -34,6 +34,7 @@ pub(crate) async fn prune_usage(control: &Control) -> Result<u64, Error> {
         last = Some(span);
     }
     let tx = control.store().begin().await?;
+    tx.allow_long_statements().await?;
     // No record that is left was made with these keys.
     store::client_keys::prune(&tx, before).await?;
     if pruned > 0 {

@@ -43,6 +43,7 @@ const CORRECTIONS: &str = "SELECT r.account_id, r.model_used, 0, 0, 0, 0, SUM(c.
 
 /// Recomputes the books of one consistent snapshot of the database.
 pub(crate) async fn verify(tx: &Tx) -> Result<LedgerVerification, Error> {
+    tx.allow_long_statements().await?;
     let mut books = LedgerVerification {
         accounts: count(tx, "account").await?,
         entries: count(tx, "ledger_entry").await?,

@@ -4,17 +4,18 @@
 use std::{
     error, fmt, fs,
     future::{Ready, ready},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     path::Path,
     time::Duration,
 };
 
-use proxyxai_contract::Invalid;
+use proxyxai_contract::{Invalid, secret::Secret};
 use sea_orm::{
     ConnectOptions, DbErr,
-    sqlx::{self, ConnectOptions as _, Connection, postgres::PgConnectOptions},
+    sqlx::{self, ConnectOptions as _, Connection, Executor as _, postgres::PgConnectOptions},
 };
 
+use super::server_watch::{self, Role, ServerWatch};
 use crate::{Error, store::database::Server};
 
 /// A report of a thousand accounts writes about five thousand pages of 4 KiB. With this limit they stay in the memory
@@ -24,14 +25,37 @@ const ACQUIRE_TIMEOUT_MS: u64 = 10_000;
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// The SQLSTATE of a server that is starting up, and of one that has too many connections for the moment.
 const NOT_YET: [&str; 2] = ["57P03", "53300"];
+/// For one of several hosts.
+const HOST_TIMEOUT_MS: u64 = 1_500;
+const STANDBY: &str = "the server takes no writes: it is a standby, or read-only";
 /// Between two attempts to reach a server that is not up yet.
 const CONNECT_PAUSE_MS: u64 = 500;
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 
+/// A statement of a server that takes longer is ended. Reading every account of a large gateway at a start takes
+/// seconds; what may take longer says so (`Tx::allow_long_statements`).
+const STATEMENT_TIMEOUT_MS: u64 = 30_000;
+/// A row or table that others hold is not waited for any longer.
+const LOCK_TIMEOUT_MS: u64 = 10_000;
+
+/// Servers that may be the one to use, in order.
+pub(super) struct Candidates {
+    pub(super) options: Vec<PgConnectOptions>,
+    /// Whether a server that takes no writes is passed over.
+    pub(super) must_write: bool,
+}
+
+impl Candidates {
+    /// Options of one.
+    pub(super) fn at(&self, at: usize) -> Result<&PgConnectOptions, Error> {
+        let options = self.options.get(at);
+        options.ok_or_else(|| Error::internal("a database without a host"))
+    }
+}
+
 fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
-        .map_sqlx_postgres_before_acquire(|connection, _| Box::pin(is_clean(connection)))
         .map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(is_clean(connection)))
         .max_connections(connections_max)
         .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
@@ -44,7 +68,7 @@ fn common_options(url: &str, connections_max: u32) -> ConnectOptions {
 /// Whether a connection may be used again. If `SQLite` has rolled back by itself, as after a full disk, the library's
 /// own rollback fails and it still counts the transaction as open. The next one would be a savepoint within it, whose
 /// commit commits nothing.
-fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error>> {
+pub(super) fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error>> {
     let clean = !connection.is_in_transaction();
     if !clean {
         tracing::warn!("a connection whose transaction could not be ended is closed");
@@ -52,19 +76,69 @@ fn is_clean<C: Connection>(connection: &mut C) -> Ready<Result<bool, sqlx::Error
     ready(Ok(clean))
 }
 
-/// Options for a server, once a first connection succeeded.
-pub(super) async fn server_options(
-    server: &Server,
-    connections_max: u32,
-) -> Result<ConnectOptions, Error> {
-    let known = driver_options(server)?;
+/// Finds the server to use. Returns which it is.
+pub(super) async fn reach_any(server: &Server) -> Result<(Candidates, usize), Error> {
+    let candidates = driver_options(server)?;
     let patience = Duration::from_millis(CONNECT_TIMEOUT_MS);
-    let reached = reach(&known, patience).await;
-    reached.map_err(|unreachable| Error::Storage(Box::new(unreachable)))?;
+    let reached = reach(&candidates, patience).await;
+    let at = reached.map_err(|unreachable| Error::Storage(Box::new(unreachable)))?;
+    Ok((candidates, at))
+}
+
+/// Options for a server without bounds of time, for a start and for commands that run once.
+pub(super) fn patient_options(options: &PgConnectOptions, connections_max: u32) -> ConnectOptions {
     // Only the scheme of this text counts; the function below replaces the server.
-    let mut options = common_options("postgres://localhost", connections_max);
-    options.map_sqlx_postgres_opts(move |_| known.clone());
-    Ok(options)
+    let mut patient = common_options("postgres://localhost", connections_max);
+    let known = options.clone();
+    patient
+        .map_sqlx_postgres_opts(move |_| known.clone())
+        .map_sqlx_postgres_before_acquire(|connection, _| Box::pin(is_clean(connection)));
+    patient
+}
+
+/// Options for a server that is watched.
+pub(super) fn watched_options(
+    options: &PgConnectOptions,
+    connections_max: u32,
+    server: &ServerWatch,
+) -> ConnectOptions {
+    let mut watched = patient_options(options, connections_max);
+    let (taken, returned) = (server.clone(), server.clone());
+    let bounds = bounds_of_time(options);
+    watched
+        // It would wait for a silent server without end.
+        .test_before_acquire(false)
+        .map_sqlx_postgres_before_acquire(move |connection, meta| {
+            Box::pin(taken.clone().may_use(connection, meta.age))
+        })
+        .map_sqlx_postgres_pool_opts(move |pool| {
+            let (returned, bounds) = (returned.clone(), bounds.clone());
+            pool.after_release(move |connection, meta| {
+                Box::pin(returned.clone().may_keep(connection, meta.age))
+            })
+            .after_connect(move |connection, _| {
+                let bounds = bounds.clone();
+                Box::pin(async move {
+                    let set = sqlx::raw_sql(sqlx::AssertSqlSafe(bounds));
+                    connection.execute(set).await.map(drop)
+                })
+            })
+        });
+    watched
+}
+
+/// A statement that sets the bounds of time of a session, unless the address sets them. Poolers refuse options of a
+/// session that they do not know, but not this.
+fn bounds_of_time(options: &PgConnectOptions) -> String {
+    let given = options.get_options().unwrap_or_default();
+    let bounds = [
+        ("statement_timeout", STATEMENT_TIMEOUT_MS),
+        ("lock_timeout", LOCK_TIMEOUT_MS),
+    ];
+    let bounds = bounds.iter().filter(|(name, _)| !given.contains(name));
+    bounds.fold(String::new(), |sql, (name, ms)| {
+        format!("{sql}SET {name} = {ms};")
+    })
 }
 
 /// Why a connection to a server fails.
@@ -96,36 +170,68 @@ impl error::Error for Unreachable {
     }
 }
 
-/// Connects once outside of the pool, which retries a server that refuses and then reports only its time-out. A server
-/// that is about to come up gets a moment; after that, the supervisor restarts this program.
-async fn reach(options: &PgConnectOptions, patience: Duration) -> Result<(), Unreachable> {
-    let place = match options.get_socket() {
+/// Host and port of a server, or its socket.
+pub(super) fn place(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),
-    };
+    }
+}
+
+/// Connects once outside of the pool, which retries a server that refuses and then reports only its time-out. A server
+/// that is about to come up, or to be promoted, gets a moment; after that, the supervisor restarts this program.
+async fn reach(candidates: &Candidates, patience: Duration) -> Result<usize, Unreachable> {
+    let places: Vec<_> = candidates.options.iter().map(place).collect();
+    let place = places.join(", ");
     let mut refused = None;
     let trying = async {
         loop {
-            let failed = match options.connect().await {
-                Ok(connection) => return connection.close().await,
-                Err(failed) => failed,
-            };
-            if !may_come_up(&failed) {
-                return Err(failed);
+            let mut may_come = false;
+            for (at, options) in candidates.options.iter().enumerate() {
+                let failed = match first_connection(options, candidates).await {
+                    Ok(()) => return Ok(at),
+                    Err(failed) => failed,
+                };
+                may_come |= may_come_up(&failed);
+                if refused.is_none() {
+                    tracing::warn!(place = %super::connect::place(options), error = %failed, "waiting for PostgreSQL");
+                }
+                refused = Some(failed);
             }
-            if refused.is_none() {
-                tracing::warn!(%place, error = %failed, "waiting for PostgreSQL");
+            if !may_come {
+                return Err(());
             }
-            refused = Some(failed);
             tokio::time::sleep(Duration::from_millis(CONNECT_PAUSE_MS)).await;
         }
     };
-    let cause = match tokio::time::timeout(patience, trying).await {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(failed)) => failed.into(),
-        Err(elapsed) => refused.map_or_else(|| elapsed.into(), Into::into),
+    let tried = tokio::time::timeout(patience, trying).await;
+    let cause = match (tried, refused) {
+        (Ok(Ok(at)), _) => return Ok(at),
+        (_, Some(failed)) => failed.into(),
+        (Err(elapsed), None) => elapsed.into(),
+        (Ok(Err(())), None) => "there is no host".into(),
     };
     Err(Unreachable { place, cause })
+}
+
+/// Connects to a server and, if there are others, asks it whether it is the one to use.
+async fn first_connection(
+    options: &PgConnectOptions,
+    candidates: &Candidates,
+) -> Result<(), sqlx::Error> {
+    let connecting = async {
+        let mut connection = options.connect().await?;
+        if candidates.must_write && server_watch::role(&mut connection).await? == Role::ReadOnly {
+            return Err(io::Error::new(ErrorKind::ReadOnlyFilesystem, STANDBY).into());
+        }
+        connection.close().await
+    };
+    if candidates.options.len() == 1 {
+        return connecting.await;
+    }
+    // A host that does not answer must not take the time of the others.
+    let answered = tokio::time::timeout(Duration::from_millis(HOST_TIMEOUT_MS), connecting).await;
+    answered.unwrap_or_else(|_| Err(io::Error::from(ErrorKind::TimedOut).into()))
 }
 
 /// Whether another attempt may succeed, by the same errors as in the pool.
@@ -149,16 +255,24 @@ pub(crate) fn can_read(server: &Server) -> bool {
     driver_options(server).is_ok()
 }
 
-fn driver_options(server: &Server) -> Result<PgConnectOptions, Error> {
-    let read: Result<PgConnectOptions, sqlx::Error> = server.url().expose().parse();
-    // The driver's error may quote parts of the URL.
-    let options = read.map_err(|_| Invalid::new("DATABASE_URL", "cannot be read by the driver"))?;
-    let options = options
-        .application_name("proxyxai")
-        .disable_statement_logging();
-    Ok(match server.password() {
-        Some(password) => options.password(password.expose()),
-        None => options,
+fn driver_options(server: &Server) -> Result<Candidates, Error> {
+    let read = |url: &Secret| {
+        let read: Result<PgConnectOptions, sqlx::Error> = url.expose().parse();
+        // The driver's error may quote parts of the URL.
+        let options =
+            read.map_err(|_| Invalid::new("DATABASE_URL", "cannot be read by the driver"))?;
+        let options = options
+            .application_name("proxyxai")
+            .disable_statement_logging();
+        Ok(match server.password() {
+            Some(password) => options.password(password.expose()),
+            None => options,
+        })
+    };
+    let options: Result<_, Error> = server.urls().iter().map(read).collect();
+    Ok(Candidates {
+        options: options?,
+        must_write: server.must_write(),
     })
 }
 
@@ -189,8 +303,7 @@ pub(super) fn file_options(path: &Path, connections_max: u32, cache_kib: u32) ->
 
 /// Creates the database file readable by its owner alone; the library would follow the umask.
 pub(super) fn create_private(path: &Path) -> Result<(), Error> {
-    let failed =
-        |error: std::io::Error| Invalid::new(path.display().to_string(), error.to_string());
+    let failed = |error: io::Error| Invalid::new(path.display().to_string(), error.to_string());
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -231,8 +344,8 @@ mod tests {
         let Ok(Database::Postgres(server)) = Database::parse(&Secret::new(url)) else {
             panic!("a server")
         };
-        let options = driver_options(&server).unwrap();
-        let failed = reach(&options, Duration::from_millis(300)).await;
+        let candidates = driver_options(&server).unwrap();
+        let failed = reach(&candidates, Duration::from_millis(300)).await;
         let error = Error::Storage(Box::new(failed.unwrap_err()));
         let mut said = Vec::new();
         let mut cause: Option<&dyn error::Error> = Some(&error);

@@ -2,6 +2,7 @@
 //! password, so errors are fixed texts that quote none of it.
 
 mod dsn;
+mod hosts;
 
 use std::{fmt, path::PathBuf};
 
@@ -14,14 +15,16 @@ use super::connect;
 pub enum Database {
     /// A file.
     Sqlite(PathBuf),
-    /// A `PostgreSQL` server.
+    /// A `PostgreSQL` server, or several of which one takes writes.
     Postgres(Server),
 }
 
-/// A server and how to log in to it.
+/// A server, or a primary and its standbys, and how to log in.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Server {
-    url: Secret,
+    /// One for each host, never empty.
+    urls: Vec<Secret>,
+    must_write: bool,
     /// Replaces a password in the URL.
     password: Option<Secret>,
 }
@@ -31,7 +34,7 @@ type DatabaseProblem = &'static str;
 
 const FORMS: DatabaseProblem = "must be sqlite://path, postgres://… or host=… user=… dbname=…";
 const UNREADABLE: DatabaseProblem = "cannot be read as postgres://user@host:port/name; characters like / ? # @ % of a password have to be percent-encoded, or the password given as DATABASE_PASSWORD";
-const UNKNOWN_OPTION: DatabaseProblem = "has an option after the ? that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options and statement-cache-capacity";
+const UNKNOWN_OPTION: DatabaseProblem = "has an option after the ? that is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, dbname, user, password, application_name, options, target_session_attrs and statement-cache-capacity";
 const SSL_MODE: DatabaseProblem =
     "has an sslmode other than disable, allow, prefer, require, verify-ca and verify-full";
 
@@ -61,9 +64,10 @@ impl Database {
         if text.contains('=') && !text.contains("://") {
             let url = dsn::url_of(text)?;
             let server = Server::parse(url.expose());
-            return server
-                .map(Self::Postgres)
-                .map_err(|_| "has a host, a port or an option that cannot be used");
+            return server.map(Self::Postgres).map_err(|problem| match problem {
+                UNREADABLE => "has a host, a port or an option that cannot be used",
+                problem => problem,
+            });
         }
         Err(FORMS)
     }
@@ -78,9 +82,9 @@ impl Database {
             Self::Postgres(server) if server.has_password() => Err(
                 "is given besides the password in DATABASE_URL or POSTGRES_DSN; give one of them",
             ),
-            Self::Postgres(Server { url, password: _ }) => Ok(Self::Postgres(Server {
-                url,
+            Self::Postgres(server) => Ok(Self::Postgres(Server {
                 password: Some(password),
+                ..server
             })),
         }
     }
@@ -98,28 +102,12 @@ impl fmt::Debug for Database {
 // === impl Server ===
 
 impl Server {
-    /// Parses a URL more strictly than the driver does. An unencoded `/`, `?`, `#` or `@` in a password would otherwise
-    /// end it; the rest would be read as a port, a name or an option and reach messages and logs.
     fn parse(text: &str) -> Result<Self, DatabaseProblem> {
-        let (_, rest) = text.split_once("://").ok_or(UNREADABLE)?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, tail) = rest.split_at_checked(end).ok_or(UNREADABLE)?;
-        let place = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
-        let unfit = text.chars().any(char::is_control)
-            || tail.contains(['#', '@'])
-            || !is_host_and_port(place);
-        if unfit {
-            return Err(UNREADABLE);
-        }
-        if let Some((_, options)) = tail.split_once('?') {
-            let mut options = options.split('&').filter(|option| !option.is_empty());
-            options.try_for_each(|option| {
-                let (name, value) = option.split_once('=').unwrap_or((option, ""));
-                check_option(name, value)
-            })?;
-        }
+        let hosts = hosts::split(text)?;
+        hosts.urls.iter().try_for_each(|url| check_url(url))?;
         let server = Self {
-            url: Secret::new(text),
+            urls: hosts.urls.into_iter().map(Secret::new).collect(),
+            must_write: hosts.must_write,
             password: None,
         };
         if connect::can_read(&server) {
@@ -129,9 +117,14 @@ impl Server {
         }
     }
 
-    /// Its URL, which may hold a password.
-    pub(crate) const fn url(&self) -> &Secret {
-        &self.url
+    /// A URL for each host, which may hold a password.
+    pub(crate) fn urls(&self) -> &[Secret] {
+        &self.urls
+    }
+
+    /// Whether a server that takes no writes is passed over.
+    pub(crate) const fn must_write(&self) -> bool {
+        self.must_write
     }
 
     /// The password that replaces one in the URL.
@@ -140,18 +133,7 @@ impl Server {
     }
 
     fn has_password(&self) -> bool {
-        let rest = self.url.expose().split_once("://");
-        let rest = rest.map_or("", |(_, rest)| rest);
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
-        let in_login = login
-            .split_once(':')
-            .is_some_and(|(_, password)| !password.is_empty());
-        let options = rest.split_once('?').map_or("", |(_, options)| options);
-        in_login
-            || options
-                .split('&')
-                .any(|option| option.starts_with("password="))
+        self.urls.iter().any(|url| has_password(url.expose()))
     }
 }
 
@@ -159,6 +141,40 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Server(***)")
     }
+}
+
+/// Checks a URL more strictly than the driver does. An unencoded `/`, `?`, `#` or `@` in a password would otherwise end
+/// it; the rest would be read as a port, a name or an option and reach messages and logs.
+fn check_url(text: &str) -> Result<(), DatabaseProblem> {
+    let (_, rest) = text.split_once("://").ok_or(UNREADABLE)?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at_checked(end).ok_or(UNREADABLE)?;
+    let place = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+    let unfit =
+        text.chars().any(char::is_control) || tail.contains(['#', '@']) || !is_host_and_port(place);
+    if unfit {
+        return Err(UNREADABLE);
+    }
+    let options = tail.split_once('?').map_or("", |(_, options)| options);
+    let mut options = options.split('&').filter(|option| !option.is_empty());
+    options.try_for_each(|option| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        check_option(name, value)
+    })
+}
+
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
+    let in_login = login
+        .split_once(':')
+        .is_some_and(|(_, password)| !password.is_empty());
+    let options = rest.split_once('?').map_or("", |(_, options)| options);
+    in_login
+        || options
+            .split('&')
+            .any(|option| option.starts_with("password="))
 }
 
 fn is_host_and_port(place: &str) -> bool {
@@ -221,7 +237,10 @@ mod tests {
 
     fn url(text: &str) -> String {
         match parsed(text).unwrap() {
-            Database::Postgres(server) => server.url().expose().to_owned(),
+            Database::Postgres(server) => {
+                let urls = server.urls().iter().map(|url| url.expose().to_owned());
+                urls.collect::<Vec<_>>().join(" ")
+            }
             Database::Sqlite(path) => panic!("{}", path.display()),
         }
     }
@@ -249,6 +268,10 @@ mod tests {
                 "host=db port=5433 user=xai password='p@ s/w' dbname=xai sslmode=disable TimeZone=Asia/Shanghai"
             ),
             "postgres://xai:p%40%20s%2Fw@db:5433/xai?sslmode=disable"
+        );
+        assert_eq!(
+            url("host=h1,/run/b port=5432,5433 user=u dbname=d target_session_attrs=read-write"),
+            "postgres://u@h1:5432/d postgres://u@%2Frun%2Fb:5433/d"
         );
         for bad in ["", "mysql://h/d", "sqlite://", "host", "host=a password='x"] {
             assert!(parsed(bad).is_err(), "{bad}");
@@ -278,6 +301,10 @@ mod tests {
             "postgres:/u:p=x@h",
             "postgre://u:p@h/d",
             "u:p@h/d",
+            "postgres://u:pa/ss@h1,h2/db",
+            "postgres://u:p@h1,h 2/db",
+            "postgres://u:p@h1:1,h2:x/db",
+            "host=h1,h2,h3 port=1,2 password=p",
             "host=h:x password=p",
             "host=h port=x password=p",
         ] {
@@ -305,7 +332,8 @@ mod tests {
         #[test]
         fn no_debug_output_shows_a_password(password in "[ -~]{4,20}") {
             let database = Database::Postgres(Server {
-                url: Secret::new("postgres://h"),
+                urls: vec![Secret::new("postgres://h")],
+                must_write: false,
                 password: Some(Secret::new(password.as_str())),
             });
             prop_assert_eq!(format!("{database:?}"), "Postgres(***)");

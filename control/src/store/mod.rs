@@ -32,6 +32,7 @@ pub(crate) mod refusals;
 pub(crate) mod replicas;
 pub(crate) mod revisions;
 mod rows;
+mod server_watch;
 pub(crate) mod settings;
 pub(crate) mod spend;
 #[cfg(test)]
@@ -41,7 +42,9 @@ pub(crate) mod windows;
 
 use std::{fmt, path::Path};
 
-use connect::{create_private, file_options, server_options, unreachable_database};
+use connect::{
+    create_private, file_options, patient_options, reach_any, unreachable_database, watched_options,
+};
 pub(crate) use monitored::refuses_data;
 use monitored::{MonitoredConnection, StorageHealth};
 use proxyxai_contract::Invalid;
@@ -55,7 +58,9 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, extension::postgres::PgFunc},
 };
 use sea_orm_migration::MigratorTrait as _;
+use server_watch::ServerWatch;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Error,
@@ -69,6 +74,10 @@ const SQLITE_READERS_MAX: u32 = 4;
 const SQLITE_WRITER_CACHE_KIB: u32 = 32_768;
 const SQLITE_READER_CACHE_KIB: u32 = 4_096;
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
+/// One holds the lock of the start, the other migrates.
+const STARTING_CONNECTIONS: u32 = 2;
+/// A start waits for that of another replica, and a verification reads all there is.
+const LONG: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
 /// Keeps two replicas from migrating and seeding one server at the same time.
 const START_LOCK: i64 = 0x7078_7861;
 /// SQLite allows 32,766 values in one statement; 35 columns of 500 rows are well below it.
@@ -80,6 +89,8 @@ pub(crate) struct Store {
     reader: MonitoredConnection<DatabaseConnection>,
     health: StorageHealth,
     postgres: bool,
+    /// Looks after the server.
+    _watching: Option<AbortOnDropHandle<()>>,
 }
 
 /// A transaction. Rolls back if it is dropped without `commit`.
@@ -121,21 +132,36 @@ impl Store {
         ))
         .await
         .map_err(unreachable_database)?;
-        Ok(Self::of(writer, reader, false))
+        Ok(Self::of(writer, reader, None))
     }
 
     async fn open_server(server: &Server) -> Result<Self, Error> {
-        let options = server_options(server, POSTGRES_CONNECTIONS_MAX).await?;
-        let writer = Connector::connect(options)
+        let (candidates, at) = reach_any(server).await?;
+        let options = candidates.at(at)?;
+        let starting = Connector::connect(patient_options(options, STARTING_CONNECTIONS))
             .await
             .map_err(unreachable_database)?;
         // The lock lives as long as this transaction; the migration runs on another connection.
-        let lock = writer.begin().await?;
+        let lock = starting.begin().await?;
         lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({START_LOCK})"))
             .await?;
-        migration::migrate(&writer).await?;
+        migration::migrate(&starting).await?;
         lock.commit().await?;
-        Ok(Self::of(writer.clone(), writer, true))
+        starting.close().await?;
+        let options = options.clone();
+        let watch = ServerWatch::new(candidates, at);
+        let options = watched_options(&options, POSTGRES_CONNECTIONS_MAX, &watch);
+        let writer = Connector::connect(options)
+            .await
+            .map_err(unreachable_database)?;
+        let watching = watch
+            .clone()
+            .run(writer.get_postgres_connection_pool().clone());
+        let watching = AbortOnDropHandle::new(tokio::spawn(watching));
+        Ok(Self {
+            _watching: Some(watching),
+            ..Self::of(writer.clone(), writer, Some(watch))
+        })
     }
 
     /// Opens the database of a control plane, which may be running, without changing it.
@@ -146,7 +172,10 @@ impl Store {
                 return Err(Invalid::new(path.display().to_string(), problem).into());
             }
             Database::Sqlite(path) => (file_options(path, 1, SQLITE_READER_CACHE_KIB), false),
-            Database::Postgres(server) => (server_options(server, 1).await?, true),
+            Database::Postgres(server) => {
+                let (candidates, at) = reach_any(server).await?;
+                (patient_options(candidates.at(at)?, 1), true)
+            }
         };
         let connection = Connector::connect(options)
             .await
@@ -156,16 +185,25 @@ impl Store {
             let problem = "is of an older version: start control once";
             return Err(Invalid::new("the schema of the database", problem).into());
         }
-        Ok(Self::of(connection.clone(), connection, postgres))
+        Ok(Self {
+            postgres,
+            ..Self::of(connection.clone(), connection, None)
+        })
     }
 
-    fn of(writer: DatabaseConnection, reader: DatabaseConnection, postgres: bool) -> Self {
-        let health = StorageHealth::of([writer.clone(), reader.clone()]);
+    fn of(
+        writer: DatabaseConnection,
+        reader: DatabaseConnection,
+        server: Option<ServerWatch>,
+    ) -> Self {
+        let postgres = server.is_some();
+        let health = StorageHealth::of([writer.clone(), reader.clone()], server);
         Self {
             writer: MonitoredConnection::connection(writer, health.clone()),
             reader: MonitoredConnection::connection(reader, health.clone()),
             health,
             postgres,
+            _watching: None,
         }
     }
 
@@ -214,16 +252,16 @@ impl Store {
             sqlite_transaction_mode: (!self.postgres).then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let begun = self.writer.inner.begin_with_options(options).await;
-        let tx = self.writer.looked_at(begun)?;
+        let begun = self.writer.inner.begin_with_options(options);
+        let tx = self.writer.attend(begun).await?;
         Ok(Tx(MonitoredConnection::transaction(tx, &self.writer)))
     }
 
     /// Begins a transaction that reads one consistent snapshot.
     pub(crate) async fn begin_reading(&self) -> Result<Tx, Error> {
         let isolation = self.postgres.then_some(IsolationLevel::RepeatableRead);
-        let begun = self.reader.inner.begin_with_config(isolation, None).await;
-        let tx = self.reader.looked_at(begun)?;
+        let begun = self.reader.inner.begin_with_config(isolation, None);
+        let tx = self.reader.attend(begun).await?;
         Ok(Tx(MonitoredConnection::transaction(tx, &self.reader)))
     }
 }
@@ -255,8 +293,17 @@ impl Tx {
     /// Lets one first start run at a time.
     pub(crate) async fn lock_start(&self) -> Result<(), Error> {
         if self.locks_rows() {
+            self.allow_long_statements().await?;
             let sql = format!("SELECT pg_advisory_xact_lock({START_LOCK})");
             self.0.execute_unprepared(&sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Lifts the bounds of time from what follows in this transaction.
+    pub(crate) async fn allow_long_statements(&self) -> Result<(), Error> {
+        if self.locks_rows() {
+            self.0.execute_unprepared(LONG).await?;
         }
         Ok(())
     }

@@ -1,19 +1,23 @@
 //! Watches the results of statements. An error that the data did not cause is kept as the storage's fault until a write
 //! succeeds again. A transaction with a failed statement is never committed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
     QueryResult, RuntimeErr, SqlxSqliteError, Statement,
     prelude::async_trait,
-    sqlx::{self, error::DatabaseError},
+    sqlx::{self, error::DatabaseError, postgres::PgDatabaseError},
 };
 use tokio::sync::watch;
 
+use super::server_watch::ServerWatch;
 use crate::Error;
 
 /// Result codes of `SQLite`, without their extension: perm, busy, locked, nomem, readonly, ioerr, corrupt,
@@ -28,11 +32,21 @@ const SQLITE_REFUSALS: [i32; 4] = [18, 19, 20, 25];
 /// Classes of SQLSTATE that are about a value: data, integrity.
 const POSTGRES_REFUSALS: [&str; 2] = ["22", "23"];
 
+/// The SQLSTATE of a write that a read-only server refuses.
+const READ_ONLY: &str = "25006";
+/// SQLSTATEs of a statement that took too long, and of a lock that others held for too long.
+const TIMED_OUT: [&str; 2] = ["57014", "55P03"];
+/// A commit may wait for a standby that is gone, which no bound of the server's ends.
+const COMMIT_MAX: Duration = Duration::from_secs(10);
+const UNCOMMITTED: &str = "a commit was not answered in time";
+
 /// The state of the storage. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct StorageHealth {
     fault: Arc<watch::Sender<Option<String>>>,
     pools: [DatabaseConnection; 2],
+    /// Only for a server.
+    server: Option<ServerWatch>,
     /// How many statements have run, for tests that bound them.
     #[cfg(test)]
     pub(super) statements: Arc<std::sync::atomic::AtomicU64>,
@@ -51,11 +65,12 @@ pub(crate) struct MonitoredConnection<C> {
 // === impl StorageHealth ===
 
 impl StorageHealth {
-    pub(super) fn of(pools: [DatabaseConnection; 2]) -> Self {
+    pub(super) fn of(pools: [DatabaseConnection; 2], server: Option<ServerWatch>) -> Self {
         let fault = Arc::new(watch::Sender::new(None));
         Self {
             fault,
             pools,
+            server,
             #[cfg(test)]
             statements: Arc::default(),
         }
@@ -78,10 +93,32 @@ impl StorageHealth {
         }
     }
 
+    /// The watch of the server, if it is one.
+    pub(super) const fn server(&self) -> Option<&ServerWatch> {
+        self.server.as_ref()
+    }
+
+    /// Waits for the database, unless it does not answer anybody.
+    async fn attend<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        match &self.server {
+            Some(server) => server.attend(work).await,
+            None => work.await,
+        }
+    }
+
     /// Checks an error on its way to the caller.
     pub(super) fn note(&self, error: &DbErr) {
+        if is_cut_short(error) {
+            tracing::warn!("a statement took too long, or what it waited for, and was ended");
+            return;
+        }
         if !is_fault(error) {
             return;
+        }
+        match &self.server {
+            Some(server) if has_code(error, &[READ_ONLY]) => server.refused_write(),
+            Some(server) => server.suspect(),
+            None => {}
         }
         if is_wait(error) && self.pools.iter().all(is_connected) {
             // Too many callers at once. The database is reachable, and a busy node must not look like a failed one.
@@ -117,8 +154,16 @@ impl<C> MonitoredConnection<C> {
         }
     }
 
+    /// Waits for the database and notes an error.
+    pub(super) async fn attend<T>(
+        &self,
+        work: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        self.looked_at(self.health.attend(work).await)
+    }
+
     /// Passes on a result of the library and notes its error.
-    pub(super) fn looked_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+    fn looked_at<T>(&self, result: Result<T, DbErr>) -> Result<T, DbErr> {
         if let Err(error) = &result {
             self.health.note(error);
             if let Some(failed) = &self.failed {
@@ -146,7 +191,16 @@ impl MonitoredConnection<DatabaseTransaction> {
     /// Commits, unless a statement has failed: `PostgreSQL` would roll back and report success.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         self.usable()?;
-        let done = self.inner.commit().await;
+        let is_server = self.health.server.is_some();
+        let commit = async {
+            let commit = self.inner.commit();
+            if !is_server {
+                return commit.await;
+            }
+            let done = tokio::time::timeout(COMMIT_MAX, commit).await;
+            done.unwrap_or_else(|_| Err(DbErr::Conn(RuntimeErr::Internal(UNCOMMITTED.to_owned()))))
+        };
+        let done = self.health.attend(commit).await;
         done.inspect_err(|error| self.health.note(error))
     }
 }
@@ -159,28 +213,28 @@ impl<C: ConnectionTrait> ConnectionTrait for MonitoredConnection<C> {
 
     async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
         self.usable()?;
-        self.looked_at(self.inner.execute_raw(stmt).await)
+        self.attend(self.inner.execute_raw(stmt)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         self.usable()?;
-        self.looked_at(self.inner.execute_unprepared(sql).await)
+        self.attend(self.inner.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
         self.usable()?;
-        self.looked_at(self.inner.query_one_raw(stmt).await)
+        self.attend(self.inner.query_one_raw(stmt)).await
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.usable()?;
-        self.looked_at(self.inner.query_all_raw(stmt).await)
+        self.attend(self.inner.query_all_raw(stmt)).await
     }
 }
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if is_fault(&error) {
+        if is_fault(&error) || is_cut_short(&error) {
             Self::Storage(error.into())
         } else {
             Self::internal(error)
@@ -228,10 +282,31 @@ fn cause(error: &DbErr) -> &dyn std::error::Error {
     cause
 }
 
+/// Whether a server ended the statement because its time was over. The server is well, and a heavy question or a long
+/// lock must not take a replica out of service.
+fn is_cut_short(error: &DbErr) -> bool {
+    has_code(error, &TIMED_OUT)
+}
+
+/// Whether a server's answer has one of these codes.
+fn has_code(error: &DbErr, codes: &[&str]) -> bool {
+    match of_statement(error) {
+        Some(sqlx::Error::Database(answer))
+            if answer.try_downcast_ref::<PgDatabaseError>().is_some() =>
+        {
+            answer.code().is_some_and(|code| codes.contains(&&*code))
+        }
+        Some(_) | None => false,
+    }
+}
+
 /// Whether the storage caused the error, rather than the data or the statement.
 fn is_fault(error: &DbErr) -> bool {
     if let DbErr::ConnectionAcquire(_) | DbErr::Conn(_) = error {
         return true;
+    }
+    if is_cut_short(error) {
+        return false;
     }
     match of_statement(error) {
         Some(sqlx::Error::Database(answer)) => says(&**answer, &SQLITE_FAULTS, &POSTGRES_FAULTS),

@@ -3,19 +3,31 @@
 //!
 //! Times are the server's, because clocks of replicas may differ.
 
+use std::time::Duration;
+
 use proxyxai_contract::id::Revision;
 use sea_orm::{
     ConnectionTrait as _, DbBackend, DbErr, RuntimeErr, Statement, Value,
-    sqlx::postgres::PgListener,
+    sqlx::{
+        self,
+        postgres::{PgListener, PgPoolOptions},
+    },
 };
+use tokio::sync::watch;
 
-use super::{Db, Store, Tx, signed};
+use super::{
+    Db, Store, Tx,
+    server_watch::{self, ServerState, ServerWatch},
+    signed,
+};
 use crate::Error;
 
 /// The channel of notices.
 const CHANNEL: &str = "proxyxai";
 /// A replica that was not seen for this long is gone.
 const GONE_MS: i64 = 3_000;
+/// For the connection that listens.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Its row is kept for this long.
 const FORGET_MS: i64 = 3_600_000;
 const NOW: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
@@ -56,7 +68,10 @@ impl Notice {
 }
 
 /// Notices as they arrive.
-pub(crate) struct Notices(PgListener);
+pub(crate) struct Notices {
+    listener: PgListener,
+    server: Option<watch::Receiver<ServerState>>,
+}
 
 impl Notices {
     /// Listens from now on. Returns `None` if the database is not shared.
@@ -64,16 +79,42 @@ impl Notices {
         if !store.is_shared() {
             return Ok(None);
         }
-        let pool = store.writer.inner.get_postgres_connection_pool();
-        let mut listener = PgListener::connect_with(pool).await.map_err(lost)?;
-        listener.listen(CHANNEL).await.map_err(lost)?;
-        Ok(Some(Self(listener)))
+        let server = store.health.server();
+        let state = server.map(ServerWatch::subscribe);
+        // A pool of its own, so that a connection on which a server fell silent takes no place from others.
+        let writer = store.writer.inner.get_postgres_connection_pool();
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(CONNECT_MAX)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with((*writer.connect_options()).clone());
+        let opening = Box::pin(async {
+            let mut listener = PgListener::connect_with(&pool).await.map_err(failed)?;
+            listener.listen(CHANNEL).await.map_err(failed)?;
+            Ok(listener)
+        });
+        let opened = store.writer.attend(opening).await;
+        Ok(Some(Self {
+            listener: opened?,
+            server: state,
+        }))
     }
 
     /// The next notice; `None` if some may be lost, because the connection was.
+    ///
+    /// # Errors
+    /// Errors if they have to be opened anew, also if another server is in use from now on.
     pub(crate) async fn next(&mut self) -> Result<Option<Notice>, Error> {
         loop {
-            let Some(notice) = self.0.try_recv().await.map_err(lost)? else {
+            let received = tokio::select! {
+                received = self.listener.try_recv() => received.map_err(failed)?,
+                () = moved(&mut self.server) => {
+                    let moved = RuntimeErr::Internal("the server has changed".to_owned());
+                    return Err(DbErr::Conn(moved).into());
+                }
+            };
+            let Some(notice) = received else {
                 return Ok(None);
             };
             if let Some(notice) = Notice::parse(notice.payload()) {
@@ -83,8 +124,15 @@ impl Notices {
     }
 }
 
-fn lost(error: sea_orm::sqlx::Error) -> Error {
-    DbErr::Conn(RuntimeErr::SqlxError(error.into())).into()
+async fn moved(server: &mut Option<watch::Receiver<ServerState>>) {
+    match server {
+        Some(state) => server_watch::until_stale(state).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn failed(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
 /// Tells the replicas when the transaction commits.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use proxyxai_contract::secret::Secret;
 
-use super::DatabaseProblem;
+use super::{DatabaseProblem, hosts};
 
 /// What RFC 3986 leaves as it is in any part of a URL.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -31,7 +31,13 @@ pub(super) fn url_of(dsn: &str) -> Result<Secret, DatabaseProblem> {
     let name = take("dbname").unwrap_or_else(|| user.clone());
     // Options that the driver does not know (TimeZone, connect_timeout of other drivers) are dropped: it would refuse
     // the whole URL.
-    let known = ["sslmode", "sslrootcert", "application_name", "options"];
+    let known = [
+        "sslmode",
+        "sslrootcert",
+        "application_name",
+        "options",
+        "target_session_attrs",
+    ];
     let options: Vec<_> = known
         .iter()
         .filter_map(|key| take(key).map(|value| format!("{key}={}", percent_encoded(&value))))
@@ -43,13 +49,9 @@ pub(super) fn url_of(dsn: &str) -> Result<Secret, DatabaseProblem> {
     };
     let user = percent_encoded(&user);
     let name = percent_encoded(&name);
-    let host = if host.starts_with('/') {
-        percent_encoded(&host)
-    } else {
-        host
-    };
+    let places = hosts::joined(&host, &port, percent_encoded)?;
     Ok(Secret::new(format!(
-        "postgres://{user}{password}@{host}:{port}/{name}{query}"
+        "postgres://{user}{password}@{places}/{name}{query}"
     )))
 }
 
