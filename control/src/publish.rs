@@ -10,6 +10,7 @@ mod routes;
 mod subscribers;
 mod update_stream;
 mod versioned_config;
+mod versioned_map;
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,9 @@
 //! The configuration as data planes know it: accounts, upstream keys, settings and prices, and the update that carries
 //! their changes.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32};
+mod chunks;
+
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, sync::Arc};
 
 use crate::{
     Invalid,
@@ -31,7 +33,7 @@ const WEIGHT_MAX: u16 = 1000;
 const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// An account as a data plane needs it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountConfig {
     /// Its id.
     pub id: AccountId,
@@ -59,10 +61,10 @@ pub struct AccountConfig {
     pub model_limits: ModelLimits,
     /// Calls that it and its descendants may have open at once; `None` means the default of the settings.
     pub calls_max: Option<NonZeroU32>,
-    /// What its calls may reach.
-    pub access: AccessLists,
-    /// Its own routing rules; empty ones fall back to an ancestor's.
-    pub routing: RoutingRules,
+    /// What its calls may reach. Many accounts share equal lists.
+    pub access: Arc<AccessLists>,
+    /// Its own routing rules; empty ones fall back to an ancestor's. Many accounts share equal rules.
+    pub routing: Arc<RoutingRules>,
     /// Its further client keys.
     pub further_keys: Vec<FurtherKey>,
 }
@@ -328,8 +330,10 @@ pub struct SnapshotUpdate {
     pub revision: Revision,
     /// Whether this is the complete configuration.
     pub full: bool,
+    /// Whether it goes on in the next update, before which nothing of it may be used.
+    pub more: bool,
     /// New or changed accounts.
-    pub accounts: Vec<AccountConfig>,
+    pub accounts: Vec<Arc<AccountConfig>>,
     /// Removed accounts.
     pub removed_accounts: Vec<AccountId>,
     /// New or changed keys.
@@ -337,9 +341,9 @@ pub struct SnapshotUpdate {
     /// Keys that were removed or taken out of rotation.
     pub removed_keys: Vec<KeyId>,
     /// `None` if unchanged.
-    pub settings: Option<ProxySettings>,
+    pub settings: Option<Arc<ProxySettings>>,
     /// `None` if unchanged.
-    pub prices: Option<PriceTable>,
+    pub prices: Option<Arc<PriceTable>>,
     /// Posted balances; not tied to the revision.
     pub standings: Vec<PostedBalance>,
     /// Key health learnt by other data planes.
@@ -356,6 +360,7 @@ impl SnapshotUpdate {
         Self {
             revision,
             full: false,
+            more: false,
             accounts: Vec::new(),
             removed_accounts: Vec::new(),
             keys: Vec::new(),

@@ -144,6 +144,7 @@ impl Grpc {
             version: "test".to_owned(),
             heartbeats: false,
             process: 0,
+            chunks: false,
         };
         let mut updates = FleetClient::new(self.0.clone())
             .watch(request)

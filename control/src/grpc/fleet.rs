@@ -26,6 +26,8 @@ use crate::{
 
 /// Upper bound on the items of one acknowledgement or health report. A data plane sends changes only.
 const ITEMS_MAX: usize = 100_000;
+/// Accounts, balances and leases of one chunk: about a megabyte, next to which the rest of either plane is large.
+const CHUNK_ITEMS_MAX: usize = 2000;
 /// Upper bound on the refused calls of one report.
 const REFUSALS_MAX: usize = 1000;
 /// Upper bound on the windows of one request: each is locked until the response.
@@ -54,6 +56,7 @@ impl Fleet for FleetService {
             version,
             heartbeats,
             process,
+            chunks,
         } = request.into_inner();
         let process = NodeProcess {
             name: node_name(&node)?,
@@ -64,7 +67,11 @@ impl Fleet for FleetService {
         // Heartbeats do not wait for the first update, which may take seconds.
         let opened = async move { ops::fleet::watch(&control, process, version).await };
         let updates = stream::once(opened)
-            .map_ok(|updates| updates.map(Ok))
+            .map_ok(move |updates| {
+                let items_max = if chunks { CHUNK_ITEMS_MAX } else { usize::MAX };
+                // Each chunk is made when the one before it is sent.
+                updates.flat_map(move |update| stream::iter(update.into_chunks(items_max).map(Ok)))
+            })
             .try_flatten()
             .map(|update: Result<_, Error>| Ok(update_to_wire(&update?)));
         Ok(Response::new(if heartbeats {

@@ -93,8 +93,8 @@ pub(crate) fn as_known(record: AccountRecord) -> AccountConfig {
         limits: view.limits,
         model_limits: view.model_limits,
         calls_max: view.calls_max,
-        access: view.access,
-        routing: view.routing,
+        access: view.access.into(),
+        routing: view.routing.into(),
         further_keys: Vec::new(),
     }
 }

@@ -61,8 +61,8 @@ mod tests {
             },
             model_limits: ModelLimits::parse(by_model).unwrap(),
             calls_max: None,
-            access: AccessLists::ANY,
-            routing: RoutingRules::default(),
+            access: AccessLists::ANY.into(),
+            routing: RoutingRules::default().into(),
             further_keys: Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! The configuration in memory. Each item has the revision at which it changed, so that the difference between any two
 //! revisions can be computed. It reads no database.
 
-use std::{collections::BTreeMap, iter, sync::Arc};
+use std::{iter, sync::Arc};
 
 use proxyxai_contract::{
     id::{AccountId, KeyId, Revision},
@@ -11,11 +11,8 @@ use proxyxai_contract::{
     window::WindowKey,
 };
 
-use super::limits;
+use super::{limits, versioned_map::VersionedMap};
 
-/// Removals are kept for data planes that lag behind. Past this many, a data plane that lags further gets the full
-/// configuration.
-const TOMBSTONES_MAX: usize = 10_000;
 /// The greatest depth of the tree of accounts, as data planes see it.
 const DEPTH_MAX: usize = 64;
 
@@ -43,9 +40,6 @@ pub(super) struct ConfigChanges {
     /// The current prices.
     pub(super) prices: Option<PriceTable>,
 }
-
-#[derive(Debug)]
-struct VersionedMap<K, T>(BTreeMap<K, (Revision, Option<Arc<T>>)>);
 
 // === impl VersionedConfig ===
 
@@ -83,17 +77,19 @@ impl VersionedConfig {
             ..SnapshotUpdate::empty(self.revision)
         };
         (update.accounts, update.removed_accounts) = self.accounts.since(since);
-        (update.keys, update.removed_keys) = self.keys.since(since);
+        let (keys, removed_keys) = self.keys.since(since);
+        update.keys = keys.iter().map(|key| key.as_ref().clone()).collect();
+        update.removed_keys = removed_keys;
         update.settings = self
             .settings
             .as_ref()
             .filter(|(at, _)| newer(*at))
-            .map(|(_, item)| item.as_ref().clone());
+            .map(|(_, item)| Arc::clone(item));
         update.prices = self
             .prices
             .as_ref()
             .filter(|(at, _)| newer(*at))
-            .map(|(_, item)| item.as_ref().clone());
+            .map(|(_, item)| Arc::clone(item));
         update
     }
 
@@ -122,7 +118,7 @@ impl VersionedConfig {
 
     /// Whether this key is enabled.
     pub(super) fn has_key(&self, id: KeyId) -> bool {
-        self.keys.has(id)
+        self.keys.get(id).is_some()
     }
 
     /// The limit of a window, as far as it is known here.
@@ -140,7 +136,7 @@ impl VersionedConfig {
 
     /// Whether data planes know this account.
     pub(super) fn has_account(&self, id: AccountId) -> bool {
-        self.accounts.has(id)
+        self.accounts.get(id).is_some()
     }
 }
 
@@ -152,62 +148,6 @@ fn put<T: PartialEq>(slot: &mut Option<(Revision, Arc<T>)>, item: Option<T>, rev
     }
 }
 
-// === impl VersionedMap ===
-
-impl<K, T> Default for VersionedMap<K, T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<K: Ord + Copy, T: PartialEq + Clone> VersionedMap<K, T> {
-    fn has(&self, id: K) -> bool {
-        self.get(id).is_some()
-    }
-
-    fn get(&self, id: K) -> Option<&T> {
-        self.0.get(&id).and_then(|(_, item)| item.as_deref())
-    }
-
-    fn put(&mut self, id: K, item: Option<T>, revision: Revision) {
-        let old = self.get(id);
-        // An item that never existed needs no tombstone, and one without a change needs no update.
-        if old != item.as_ref() {
-            self.0.insert(id, (revision, item.map(Arc::new)));
-        }
-    }
-
-    fn since(&self, since: Option<Revision>) -> (Vec<T>, Vec<K>) {
-        let (mut present, mut removed) = (Vec::new(), Vec::new());
-        for (id, (at, item)) in &self.0 {
-            match (item, since) {
-                (Some(item), None) => present.push(item.as_ref().clone()),
-                (Some(item), Some(since)) if *at > since => present.push(item.as_ref().clone()),
-                (None, Some(since)) if *at > since => removed.push(*id),
-                (Some(_), Some(_)) | (None, _) => {}
-            }
-        }
-        (present, removed)
-    }
-
-    /// Drops the older half of the removals if there are too many. Returns up to which revision.
-    fn prune(&mut self) -> Revision {
-        let mut gone: Vec<_> = self
-            .0
-            .values()
-            .filter(|(_, item)| item.is_none())
-            .map(|(at, _)| *at)
-            .collect();
-        if gone.len() <= TOMBSTONES_MAX {
-            return Revision(0);
-        }
-        gone.sort_unstable();
-        let floor = gone.get(gone.len() / 2).copied().unwrap_or_default();
-        self.0.retain(|_, (at, item)| item.is_some() || *at > floor);
-        floor
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proxyxai_contract::{
@@ -215,7 +155,7 @@ mod tests {
         window::RateLimits,
     };
 
-    use super::*;
+    use super::{super::versioned_map::REMOVALS_MAX, *};
 
     fn account(id: i64, name: &str) -> (AccountId, Option<AccountConfig>) {
         let id = AccountId::new(id).unwrap();
@@ -233,8 +173,8 @@ mod tests {
             limits: RateLimits::WIDE,
             model_limits: proxyxai_contract::window::ModelLimits::default(),
             calls_max: None,
-            access: AccessLists::ANY,
-            routing: RoutingRules::default(),
+            access: AccessLists::ANY.into(),
+            routing: RoutingRules::default().into(),
             further_keys: Vec::new(),
         };
         (id, Some(account))
@@ -289,7 +229,7 @@ mod tests {
     #[test]
     fn who_lags_behind_forgotten_removals_is_told_so() {
         let mut catalogue = VersionedConfig::default();
-        let count = i64::try_from(TOMBSTONES_MAX).unwrap() + 1;
+        let count = i64::try_from(REMOVALS_MAX).unwrap() + 1;
         for id in 1..=count {
             let revision = u64::try_from(id).unwrap() * 2;
             catalogue.apply(with_accounts(vec![account(id, "bob")]), Revision(revision));

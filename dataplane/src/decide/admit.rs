@@ -206,6 +206,8 @@ fn next_month(zone: &Zone, now: Millis) -> Millis {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use proxyxai_contract::access::{IpList, ModelList, ResourceList};
 
@@ -282,13 +284,14 @@ mod tests {
                 })
             );
             let mut case = Case::new();
-            case.chain[at].access.ips = IpList::parse("10.0.0.2").unwrap();
+            Arc::make_mut(&mut case.chain[at].access).ips = IpList::parse("10.0.0.2").unwrap();
             assert_eq!(case.code(), "ip_not_allowed");
             let mut case = Case::new();
-            case.chain[at].access.resources = ResourceList::parse("/v1/embeddings").unwrap();
+            Arc::make_mut(&mut case.chain[at].access).resources =
+                ResourceList::parse("/v1/embeddings").unwrap();
             assert_eq!(case.code(), "resource_not_allowed");
             let mut case = Case::new();
-            case.chain[at].access.models = ModelList::parse("gpt-4").unwrap();
+            Arc::make_mut(&mut case.chain[at].access).models = ModelList::parse("gpt-4").unwrap();
             assert_eq!(case.code(), "model_not_allowed");
         }
     }
@@ -362,15 +365,15 @@ mod tests {
     fn reasons_are_given_in_the_documented_order() {
         let mut case = Case::new();
         case.chain[0].enabled = false;
-        case.chain[1].access.ips = IpList::Only(vec![]);
+        Arc::make_mut(&mut case.chain[1].access).ips = IpList::Only(vec![]);
         case.settings.resources = ResourceList::Only(vec![]);
-        case.chain[0].access.models = ModelList::Only(vec![]);
+        Arc::make_mut(&mut case.chain[0].access).models = ModelList::Only(vec![]);
         case.balance = Money::ZERO;
         case.chain[0].hard_limit = Some(Money::ZERO);
         assert_eq!(case.code(), "account_suspended");
         case.chain[0].enabled = true;
         assert_eq!(case.code(), "ip_not_allowed");
-        case.chain[1].access.ips = IpList::Any;
+        Arc::make_mut(&mut case.chain[1].access).ips = IpList::Any;
         assert_eq!(case.code(), "resource_not_allowed");
         case.settings.resources = ResourceList::Any;
         assert_eq!(case.code(), "insufficient_quota");
@@ -378,7 +381,7 @@ mod tests {
         assert_eq!(case.code(), "hard_limit_reached");
         case.chain[0].hard_limit = None;
         assert_eq!(case.code(), "model_not_allowed");
-        case.chain[0].access.models = ModelList::Any;
+        Arc::make_mut(&mut case.chain[0].access).models = ModelList::Any;
         assert_eq!(case.code(), "ok");
     }
 
@@ -399,7 +402,7 @@ mod tests {
         assert!(refusal.message().contains("\"ci\""), "{refusal:?}");
         // A key opens nothing that its account has shut.
         case.key = Some(key("*"));
-        case.chain[1].access.models = ModelList::parse("claude-*").unwrap();
+        Arc::make_mut(&mut case.chain[1].access).models = ModelList::parse("claude-*").unwrap();
         assert_eq!(case.code(), "model_not_allowed");
     }
 

@@ -28,8 +28,8 @@ pub(crate) fn account(id: i64) -> AccountConfig {
         limits: RateLimits::WIDE,
         model_limits: ModelLimits::default(),
         calls_max: None,
-        access: AccessLists::ANY,
-        routing: RoutingRules::default(),
+        access: AccessLists::ANY.into(),
+        routing: RoutingRules::default().into(),
         further_keys: Vec::new(),
     }
 }

@@ -126,7 +126,7 @@ impl CallerModels<'_> {
                 names.insert(name.to_owned());
             }
         }
-        let mappers = self.chain.iter().map(|account| &account.routing);
+        let mappers = self.chain.iter().map(|account| &*account.routing);
         for rules in mappers.chain([&self.snapshot.settings.routing]) {
             let sources = rules.model_mapper.exact_sources();
             let usable = sources.filter(|name| self.is_allowed(name) && self.leads(name, has_keys));

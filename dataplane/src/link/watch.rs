@@ -3,7 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proxyxai_contract::{convert::update_from_wire, snapshot::RejectedItem, wire};
+use proxyxai_contract::{
+    convert::update_from_wire,
+    snapshot::{RejectedItem, SnapshotUpdate},
+    wire,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
@@ -81,11 +85,13 @@ async fn follow(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         heartbeats: link.channel.is_remote(),
         process: link.process,
+        chunks: true,
     };
     let mut client = link.client.clone();
     let mut updates = within(begin_max, client.watch(request)).await?.into_inner();
     let mut silence_max = begin_max;
     let mut acknowledged = None;
+    let mut chunks = Chunks::default();
     while let Some(update) = within(silence_max, updates.message()).await? {
         *answered = true;
         if update.heartbeat {
@@ -96,7 +102,11 @@ async fn follow(
             // It sends no heartbeats, so silence says nothing.
             silence_max = Duration::MAX;
         }
-        let (update, rejections) = update_from_wire(update);
+        let (mut update, rejected) = update_from_wire(update);
+        state.share_known(&mut update);
+        let Some((update, rejections)) = chunks.joined(update, rejected) else {
+            continue;
+        };
         for RejectedItem {
             kind,
             item,
@@ -122,6 +132,36 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// The chunks of an update that has not come to its end.
+#[derive(Debug, Default)]
+struct Chunks {
+    begun: Option<SnapshotUpdate>,
+    rejections: Vec<RejectedItem>,
+}
+
+impl Chunks {
+    /// Adds a chunk. Returns the whole update with the last one.
+    fn joined(
+        &mut self,
+        chunk: SnapshotUpdate,
+        rejections: Vec<RejectedItem>,
+    ) -> Option<(SnapshotUpdate, Vec<RejectedItem>)> {
+        self.rejections.extend(rejections);
+        let whole = match self.begun.take() {
+            None => chunk,
+            Some(mut begun) => {
+                begun.append(chunk);
+                begun
+            }
+        };
+        if whole.more {
+            self.begun = Some(whole);
+            return None;
+        }
+        Some((whole, std::mem::take(&mut self.rejections)))
+    }
 }
 
 /// Waits for control no longer than this.
@@ -156,4 +196,62 @@ async fn acknowledge(
         rejections: rejections.collect(),
     };
     link.client.clone().acknowledge(request).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use proxyxai_contract::{
+        clock::Clock,
+        id::{AccountId, Revision},
+    };
+
+    use super::*;
+    use crate::{decide::samples, state::ObjectIndex};
+
+    #[test]
+    fn a_full_state_in_chunks_is_applied_as_a_whole() {
+        let (state, _lease_asks) = RuntimeState::new(Clock::system(), &[], ObjectIndex::new().0);
+        let state_of = |count: i64| SnapshotUpdate {
+            full: true,
+            accounts: (1..=count).map(|id| samples::account(id).into()).collect(),
+            settings: Some(samples::settings().into()),
+            ..SnapshotUpdate::empty(Revision(3))
+        };
+        let rejected = RejectedItem {
+            kind: "account",
+            item: "7".to_owned(),
+            problem: "level: is bad".to_owned(),
+        };
+        let mut begun = Chunks::default();
+        let mut chunks = state_of(50).into_chunks(20);
+        for chunk in chunks.by_ref().take(2) {
+            assert!(chunk.more);
+            assert_eq!(begun.joined(chunk, vec![rejected.clone()]), None);
+            assert!(state.snapshot().is_none());
+        }
+        let last = chunks.next().unwrap();
+        let (whole, rejections) = begun.joined(last, Vec::new()).unwrap();
+        assert_eq!(rejections, [rejected.clone(), rejected]);
+        assert_eq!(whole, state_of(50));
+        assert_eq!(state.apply(whole), Some(Revision(3)));
+        let has = |id| {
+            state
+                .snapshot()
+                .unwrap()
+                .account(AccountId::new(id).unwrap())
+                .is_some()
+        };
+        assert!(
+            iter::successors(Some(1), |id| Some(id + 1))
+                .take(50)
+                .all(has)
+        );
+        // One that comes in one piece is used at once.
+        let (update, rejections) = begun.joined(state_of(2), Vec::new()).unwrap();
+        assert!(rejections.is_empty());
+        state.apply(update);
+        assert!(has(2) && !has(3));
+    }
 }

@@ -316,7 +316,7 @@ pub(super) fn fixed_ceiling(price: &ModelPrice, account: &AccountState) -> ceili
         pieces: &[],
         tier: None,
     };
-    let AccountConfig { rates, factor, .. } = account.account;
+    let AccountConfig { rates, factor, .. } = *account.account;
     ceiling::CostCeiling {
         hold: bill::ceiling(price, &most, rates, factor).unwrap_or(Money::MAX),
         open: false,

@@ -1,14 +1,15 @@
 //! Further client keys of accounts, with their own credit and windows, and the caller that a presented key belongs to.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use proxyxai_contract::{
-    client_key::KeyHash,
     clock::Millis,
     id::{AccountId, ClientKeyId},
     lease::PayerId,
     money::Money,
-    price::FastHashState,
     snapshot::{AccountConfig, FurtherKey},
 };
 
@@ -69,7 +70,7 @@ impl Snapshot {
         presented: &str,
         now: impl FnOnce() -> Millis,
     ) -> Result<&Caller, Refusal> {
-        let caller = self.by_hash.get(&self.settings.hasher.hash(presented));
+        let caller = self.accounts.caller(self.settings.hasher.hash(presented));
         let caller = caller.ok_or(Refusal::Unauthenticated)?;
         caller.in_force(now).map(|()| caller)
     }
@@ -80,20 +81,20 @@ impl Snapshot {
         account: AccountId,
         id: ClientKeyId,
     ) -> Option<&Arc<FurtherKeyState>> {
-        let keys = &self.accounts.get(&account)?.keys;
+        let keys = &self.accounts.get(account)?.keys;
         keys.iter().find(|state| state.key.id == id)
     }
 
     /// The credit leases of all further client keys, with their payers.
-    pub(super) fn key_purses(&self) -> impl Iterator<Item = (PayerId, &Arc<CreditLease>)> {
-        let keys = self.accounts.values().flat_map(|state| &state.keys);
+    pub(super) fn key_leases(&self) -> impl Iterator<Item = (PayerId, &Arc<CreditLease>)> {
+        let keys = self.accounts.all().flat_map(|state| &state.keys);
         keys.map(|key| (key.credit.payer(), &key.credit))
     }
 
     /// The credit lease of a payer.
     pub(super) fn credit_lease(&self, payer: PayerId) -> Option<&Arc<CreditLease>> {
         match payer.client_key {
-            None => self.accounts.get(&payer.account).map(|it| &it.credit),
+            None => self.accounts.get(payer.account).map(|it| &it.credit),
             Some(key) => self.further_key(payer.account, key).map(|it| &it.credit),
         }
     }
@@ -113,7 +114,7 @@ pub(super) fn states(
     keys: &[FurtherKey],
     before: &[Arc<FurtherKeyState>],
     ask_tx: &LeaseAskSender,
-) -> Vec<Arc<FurtherKeyState>> {
+) -> Box<[Arc<FurtherKeyState>]> {
     let before: HashMap<ClientKeyId, _> = before.iter().map(|one| (one.key.id, one)).collect();
     let state = |key: &FurtherKey| {
         let payer = PayerId {
@@ -137,25 +138,16 @@ pub(super) fn states(
     keys.iter().map(state).collect()
 }
 
-/// All client keys. A further key never replaces an account's first key.
-pub(super) fn by_hash<'a>(
-    accounts: impl Iterator<Item = &'a Arc<AccountState>> + Clone,
-) -> HashMap<KeyHash, Caller, FastHashState> {
-    let further = accounts.clone().flat_map(|state| {
-        state.keys.iter().map(|key| {
-            let caller = Caller {
-                account: Arc::clone(state),
-                key: Some(Arc::clone(key)),
-            };
-            (key.key.key_hash, caller)
-        })
-    });
-    let first = accounts.filter_map(|state| {
-        let caller = Caller {
-            account: Arc::clone(state),
-            key: None,
-        };
-        state.account.key_hash.map(|hash| (hash, caller))
-    });
-    further.chain(first).collect()
+/// The credit leases of an account's further keys that are not among these any more.
+pub(super) fn leases_beyond(
+    old: &AccountState,
+    keys: &[Arc<FurtherKeyState>],
+) -> Vec<(PayerId, Arc<CreditLease>)> {
+    let left: HashSet<_> = keys.iter().map(|state| state.key.id).collect();
+    let gone = old
+        .keys
+        .iter()
+        .filter(|state| !left.contains(&state.key.id));
+    gone.map(|state| (state.credit.payer(), Arc::clone(&state.credit)))
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! The configuration in use: one immutable snapshot at a time, and the mutable state (health, credit leases, turns)
 //! that outlives it. A call takes the snapshot once and keeps it to its end.
 
+mod accounts;
 mod client_keys;
 mod credit_lease;
 pub(crate) mod credit_wait;
@@ -15,6 +16,8 @@ mod probation;
 mod retired_leases;
 mod served;
 mod share;
+mod shared_map;
+mod successor;
 pub(crate) mod windows;
 
 use std::{
@@ -24,26 +27,28 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use proxyxai_contract::{
-    client_key::KeyHash,
     clock::{Clock, Millis},
     id::{AccountId, KeyId, Level, Revision},
-    lease::{PayerId, PostedBalance},
+    lease::{LeasedCredit, PayerId, PostedBalance},
     money::Money,
-    price::{FastHashState, PriceTable},
+    price::PriceTable,
     snapshot::{AccountConfig, KeyHealthReport, ProxySettings, SnapshotUpdate, UpstreamKey},
     usage::UsageRecord,
 };
 use tokio::sync::mpsc;
 
+pub(crate) use accounts::AccountState;
+use accounts::Accounts;
 pub(crate) use client_keys::{Caller, FurtherKeyState, charge};
 pub(crate) use credit_lease::{CreditHold, CreditLease, Figures, LeaseState};
 pub(crate) use credit_wait::{ControlContact, CreditError};
 pub(crate) use health::{KeyDowntime, KeyFailure, KeyQuery};
-use key::Lasting;
 pub(crate) use key::{DialectNeed, KeyState};
 pub(crate) use objects::{ControlQuery, ObjectIndex, ObjectListQuery};
+use pool::UpstreamKeys;
 pub(crate) use pool::{KeyPermit, KeyPool, PickQuery};
 use retired_leases::RetiredLeases;
+use successor::{NamedItems, NextAccounts};
 pub(crate) use windows::{ASK_QUEUE_MAX, RateLimitWindows, WindowReservation};
 
 /// Credit leases that may wait to ask control at once; others ask again a little later.
@@ -51,73 +56,47 @@ const LEASE_ASKS_MAX: usize = 4096;
 /// Depth to which ancestors are followed; a deeper tree is a loop in the data.
 const DEPTH_MAX: usize = 64;
 
-/// An account with its credit, windows and shares.
-#[derive(Debug)]
-pub(crate) struct AccountState {
-    pub(crate) account: AccountConfig,
-    /// The account below root that it belongs to; itself, if it is that or root.
-    pub(crate) customer: AccountId,
-    pub(crate) credit: Arc<CreditLease>,
-    pub(crate) windows: Arc<RateLimitWindows>,
-    pub(crate) keys: Vec<Arc<FurtherKeyState>>,
-    path: share::ShareChain,
-}
-
 /// One state of the configuration.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) revision: Revision,
     /// When it came into use.
     pub(crate) since: Millis,
-    pub(crate) settings: ProxySettings,
+    pub(crate) settings: Arc<ProxySettings>,
     pub(crate) prices: Arc<PriceTable>,
-    accounts: HashMap<AccountId, Arc<AccountState>, FastHashState>,
-    by_hash: HashMap<KeyHash, Caller, FastHashState>,
-    keys: HashMap<KeyId, Arc<KeyState>>,
-    pools: [KeyPool; Level::COUNT],
+    accounts: Accounts,
+    keys: Arc<UpstreamKeys>,
 }
 
 impl Snapshot {
     /// The account and its ancestors, nearest first.
     pub(crate) fn chain<'a>(&'a self, account: &'a AccountConfig) -> Vec<&'a AccountConfig> {
-        let mut chain = vec![account];
-        let mut parent = account.parent;
-        while let Some(state) = parent.and_then(|id| self.accounts.get(&id)) {
-            if chain.len() >= DEPTH_MAX {
-                break;
-            }
-            chain.push(&state.account);
-            parent = state.account.parent;
-        }
-        chain
+        self.accounts.chain(account)
     }
 
     /// The keys of a level.
     pub(crate) fn pool(&self, level: Level) -> &KeyPool {
-        // A level is below COUNT by construction; the fallback is never used.
-        self.pools
-            .get(usize::from(level.get()))
-            .unwrap_or(&self.pools[0])
+        self.keys.pool(level)
     }
 
     /// The credit leases of all accounts, in no order.
     pub(crate) fn credit_leases(&self) -> impl Iterator<Item = &Arc<CreditLease>> {
-        self.accounts.values().map(|state| &state.credit)
+        self.accounts.all().map(|state| &state.credit)
     }
 
     /// Returns a key, if it is usable at all.
     pub(crate) fn key(&self, id: KeyId) -> Option<&Arc<KeyState>> {
-        self.keys.get(&id)
+        self.keys.by_id.get(&id)
     }
 
     /// Returns an account, if it exists.
     pub(crate) fn account(&self, id: AccountId) -> Option<&Arc<AccountState>> {
-        self.accounts.get(&id)
+        self.accounts.get(id)
     }
 
     /// All keys, in no order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &Arc<KeyState>> {
-        self.keys.values()
+        self.keys.by_id.values()
     }
 }
 
@@ -183,12 +162,26 @@ impl RuntimeState {
         self.current.load_full()
     }
 
+    /// Lets accounts of an update that are known just so share what is known of them, so that a full one takes no more
+    /// memory than there are changes in it.
+    pub(crate) fn share_known(&self, update: &mut SnapshotUpdate) {
+        let Some(snapshot) = self.snapshot() else {
+            return;
+        };
+        for account in &mut update.accounts {
+            let known = snapshot.account(account.id);
+            if let Some(known) = known.filter(|known| *known.account == **account) {
+                *account = Arc::clone(&known.account);
+            }
+        }
+    }
+
     /// Applies an update as a whole: the next call sees all of it. Returns the revision in use.
     pub(crate) fn apply(&self, update: SnapshotUpdate) -> Option<Revision> {
-        let before = self.snapshot();
         let SnapshotUpdate {
             revision,
             full,
+            more: _,
             accounts,
             removed_accounts,
             keys,
@@ -200,36 +193,71 @@ impl RuntimeState {
             leases,
             recalls,
         } = update;
-        let base = before.as_deref().filter(|_| !full);
+        let accounts = NamedItems {
+            full,
+            changed: accounts,
+            removed: removed_accounts,
+        };
+        let keys = NamedItems {
+            full,
+            changed: keys,
+            removed: removed_keys,
+        };
+        let before = self.snapshot();
+        let known = before.as_ref();
         // Without a first full state there is nothing to apply changes to.
-        let settings = settings.or_else(|| before.as_ref().map(|old| old.settings.clone()))?;
-        let changed = full
-            || base.is_none_or(|old| old.revision != revision)
-            || !(accounts.is_empty()
-                && removed_accounts.is_empty()
-                && keys.is_empty()
-                && removed_keys.is_empty());
-        if changed {
-            let woken = before
-                .as_ref()
-                .is_some_and(|old| settings.reload_count > old.settings.reload_count);
-            let mut build = Build::from(base, before.as_deref(), &self.ask_tx);
-            build.accounts(accounts, &removed_accounts);
-            build.keys(keys, &removed_keys);
-            let prices = prices
-                .map(Arc::new)
-                .or_else(|| Some(Arc::clone(&before.as_ref()?.prices)))
-                .unwrap_or_default();
-            let snapshot = build.finish(revision, self.clock.now(), settings, prices);
-            self.keep_purses(before.as_deref(), &snapshot);
-            if woken {
-                snapshot.keys().for_each(|key| key.health.wake());
-            }
-            self.current.store(Some(Arc::new(snapshot)));
+        let settings = settings.or_else(|| Some(Arc::clone(&known?.settings)))?;
+        let is_new = known.is_none_or(|old| old.revision != revision);
+        if is_new || !accounts.is_empty() || !keys.is_empty() {
+            let prices = prices.or_else(|| Some(Arc::clone(&known?.prices)));
+            let snapshot = Snapshot {
+                revision,
+                since: self.clock.now(),
+                settings,
+                prices: prices.unwrap_or_default(),
+                accounts: self.next_accounts(known, accounts),
+                keys: next_keys(known, keys),
+            };
+            self.store(known, snapshot);
         }
         self.apply_standings(&standings);
         self.apply_healths(healths);
-        for lease in &leases {
+        self.apply_leases(&leases, recalls);
+        Some(revision)
+    }
+
+    /// The accounts after an update. Leases of deleted accounts and keys are kept until they are returned.
+    fn next_accounts(
+        &self,
+        before: Option<&Arc<Snapshot>>,
+        named: NamedItems<Arc<AccountConfig>, AccountId>,
+    ) -> Accounts {
+        let known = before.map(|old| old.accounts.clone()).unwrap_or_default();
+        if named.is_empty() {
+            return known;
+        }
+        let NextAccounts { accounts, retired } = successor::accounts(&known, named, &self.ask_tx);
+        self.leaving.add(retired);
+        accounts
+    }
+
+    fn store(&self, before: Option<&Arc<Snapshot>>, snapshot: Snapshot) {
+        // Before any call can see the leases, because part of them was spent before this start.
+        for (payer, cost) in self.take_owed() {
+            match snapshot.credit_lease(payer) {
+                Some(credit_lease) => credit_lease.charge(cost),
+                None => self.leaving.credit_lease(payer, &self.ask_tx).charge(cost),
+            }
+        }
+        let reloads = snapshot.settings.reload_count;
+        if before.is_some_and(|old| reloads > old.settings.reload_count) {
+            snapshot.keys().for_each(|key| key.health.wake());
+        }
+        self.current.store(Some(Arc::new(snapshot)));
+    }
+
+    fn apply_leases(&self, leases: &[LeasedCredit], recalls: Vec<PayerId>) {
+        for lease in leases {
             // An unknown account was deleted while this data plane was away.
             let credit_lease = self.credit_lease(lease.payer);
             let credit_lease = credit_lease
@@ -242,24 +270,6 @@ impl RuntimeState {
         {
             credit_lease.recall();
         }
-        Some(revision)
-    }
-
-    /// Runs before any call can see the snapshot's credit leases, because part of what is on lease was spent already.
-    /// Leases of deleted accounts are kept until they are returned.
-    fn keep_purses(&self, before: Option<&Snapshot>, snapshot: &Snapshot) {
-        for (payer, cost) in self.take_owed() {
-            match snapshot.credit_lease(payer) {
-                Some(credit_lease) => credit_lease.charge(cost),
-                None => self.leaving.credit_lease(payer, &self.ask_tx).charge(cost),
-            }
-        }
-        let accounts = before.into_iter().flat_map(|before| &before.accounts);
-        let accounts = accounts.filter(|(id, _)| !snapshot.accounts.contains_key(id));
-        let accounts = accounts.map(|(id, state)| (PayerId::from(*id), &state.credit));
-        let keys = before.into_iter().flat_map(Snapshot::key_purses);
-        let keys = keys.filter(|(payer, _)| snapshot.credit_lease(*payer).is_none());
-        self.leaving.add(accounts.chain(keys));
     }
 
     fn take_owed(&self) -> HashMap<PayerId, Money> {
@@ -273,7 +283,7 @@ impl RuntimeState {
             return;
         };
         for standing in standings {
-            if let Some(state) = snapshot.accounts.get(&standing.account) {
+            if let Some(state) = snapshot.account(standing.account) {
                 state.credit.post(standing);
             }
         }
@@ -292,7 +302,7 @@ impl RuntimeState {
         let accounts = snapshot
             .iter()
             .flat_map(|snapshot| snapshot.credit_leases());
-        let keys = snapshot.iter().flat_map(|snapshot| snapshot.key_purses());
+        let keys = snapshot.iter().flat_map(|snapshot| snapshot.key_leases());
         let known = accounts
             .chain(keys.map(|(_, credit_lease)| credit_lease))
             .cloned();
@@ -305,163 +315,25 @@ impl RuntimeState {
         };
         let now = self.clock.now();
         for health in healths {
-            if let Some(key) = snapshot.keys.get(&health.key) {
+            if let Some(key) = snapshot.key(health.key) {
                 key.health.apply_report(health, now);
             }
         }
     }
 }
 
-/// Builds a snapshot. It takes mutable state from the snapshot before, even for a full update, so that a reconnect
-/// forgets neither balances nor sleeping keys.
-struct Build<'a> {
-    accounts: HashMap<AccountId, Arc<AccountState>, FastHashState>,
-    keys: HashMap<KeyId, Arc<KeyState>>,
-    before: Option<&'a Snapshot>,
-    ask_tx: &'a mpsc::Sender<Arc<CreditLease>>,
+fn next_keys(
+    before: Option<&Arc<Snapshot>>,
+    named: NamedItems<UpstreamKey, KeyId>,
+) -> Arc<UpstreamKeys> {
+    let known = before.map(|old| Arc::clone(&old.keys)).unwrap_or_default();
+    if named.is_empty() {
+        return known;
+    }
+    Arc::new(successor::upstream_keys(&known, named))
 }
 
-impl<'a> Build<'a> {
-    fn from(
-        base: Option<&Snapshot>,
-        before: Option<&'a Snapshot>,
-        ask_tx: &'a mpsc::Sender<Arc<CreditLease>>,
-    ) -> Self {
-        Self {
-            accounts: base.map(|old| old.accounts.clone()).unwrap_or_default(),
-            keys: base.map(|old| old.keys.clone()).unwrap_or_default(),
-            before,
-            ask_tx,
-        }
-    }
-
-    fn accounts(&mut self, changed: Vec<AccountConfig>, removed: &[AccountId]) {
-        let paths = self.paths(&changed);
-        for (account, (customer, path)) in changed.into_iter().zip(paths) {
-            let known = self.before.and_then(|old| old.accounts.get(&account.id));
-            let credit_lease = known.map_or_else(
-                || Arc::new(CreditLease::new(account.id, self.ask_tx.clone())),
-                |state| Arc::clone(&state.credit),
-            );
-            let windows = known.map_or_else(
-                || Arc::new(RateLimitWindows::new(account.id)),
-                |state| Arc::clone(&state.windows),
-            );
-            let id = account.id;
-            let before = known.map_or(&[][..], |state| &state.keys);
-            let keys = client_keys::states(id, &account.further_keys, before, self.ask_tx);
-            let state = AccountState {
-                account,
-                customer,
-                credit: credit_lease,
-                windows,
-                keys,
-                path,
-            };
-            self.accounts.insert(id, Arc::new(state));
-        }
-        for id in removed {
-            self.accounts.remove(id);
-        }
-    }
-
-    /// The customer of each account, and the shares that its calls take from. An account's parent never changes, so the
-    /// paths of unchanged accounts stay right.
-    fn paths(&self, changed: &[AccountConfig]) -> Vec<(AccountId, share::ShareChain)> {
-        let known = |id: AccountId| {
-            let before = || self.before.and_then(|old| old.accounts.get(&id));
-            self.accounts.get(&id).or_else(before)
-        };
-        let own = |account: &AccountConfig| {
-            let share = known(account.id).and_then(|state| state.path.first().cloned());
-            (account.parent, share.unwrap_or_default())
-        };
-        let new: HashMap<_, _> = changed
-            .iter()
-            .map(|account| (account.id, own(account)))
-            .collect();
-        let above = |id: AccountId| {
-            let of_known = || {
-                let state = known(id)?;
-                Some((state.account.parent, state.path.first().cloned()?))
-            };
-            new.get(&id).cloned().or_else(of_known)
-        };
-        let path = |account: &AccountConfig| {
-            let (mut customer, mut shares) = (account.id, Vec::new());
-            let mut next = Some(account.id);
-            while let Some((id, (Some(parent), share))) = next.and_then(|id| Some((id, above(id)?)))
-            {
-                if shares.len() >= DEPTH_MAX {
-                    break;
-                }
-                customer = id;
-                shares.push(share);
-                next = Some(parent);
-            }
-            (customer, shares.into())
-        };
-        changed.iter().map(path).collect()
-    }
-
-    fn keys(&mut self, changed: Vec<UpstreamKey>, removed: &[KeyId]) {
-        for key in changed {
-            let known = self.before.and_then(|old| old.keys.get(&key.id));
-            // A key whose secret or provider changed starts with new health.
-            let same = known.filter(|state| {
-                state.key.secret == key.secret && state.key.provider == key.provider
-            });
-            let health = same.map(|state| Arc::clone(&state.health));
-            let load = same.map(|state| Arc::clone(&state.load));
-            let offer = same.filter(|state| state.key.config.headers == key.config.headers);
-            let offer = offer.map(|state| Arc::clone(&state.offer));
-            let lasting = Lasting {
-                health: health.unwrap_or_default(),
-                load: load.unwrap_or_default(),
-                offer: offer.unwrap_or_default(),
-            };
-            if let Some(state) = KeyState::new(key, lasting) {
-                self.keys.insert(state.key.id, Arc::new(state));
-            }
-        }
-        for id in removed {
-            self.keys.remove(id);
-        }
-    }
-
-    fn finish(
-        self,
-        revision: Revision,
-        since: Millis,
-        settings: ProxySettings,
-        prices: Arc<PriceTable>,
-    ) -> Snapshot {
-        let by_hash = client_keys::by_hash(self.accounts.values());
-        let mut pools: [KeyPool; Level::COUNT] = Default::default();
-        if let Some(before) = self.before {
-            for (pool, old) in pools.iter_mut().zip(&before.pools) {
-                pool.pick_state = Arc::clone(&old.pick_state);
-            }
-        }
-        let mut sorted: Vec<_> = self.keys.values().map(Arc::clone).collect();
-        sorted.sort_by_key(|state| state.key.id);
-        for state in sorted {
-            if let Some(pool) = pools.get_mut(usize::from(state.key.level.get())) {
-                pool.keys.push(state);
-            }
-        }
-        Snapshot {
-            revision,
-            since,
-            settings,
-            prices,
-            accounts: self.accounts,
-            by_hash,
-            keys: self.keys,
-            pools,
-        }
-    }
-}
-
+#[cfg(test)]
+mod successor_tests;
 #[cfg(test)]
 mod tests;

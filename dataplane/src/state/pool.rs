@@ -2,6 +2,7 @@
 //! decided in `decide::load_balancing`; this module has the state of those rules.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,13 +15,50 @@ use crate::{
     decide::{affinity, hedge::LatencyHistogram, load_balancing},
     formats::conversation::ConversationHash,
 };
-use proxyxai_contract::{clock::Millis, id::KeyId, load_balancing::KeyStrategy};
+use proxyxai_contract::{
+    clock::Millis,
+    id::{KeyId, Level},
+    load_balancing::KeyStrategy,
+};
 
 /// The keys of one level, in the order of their ids.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyPool {
     pub(super) keys: Vec<Arc<KeyState>>,
     pub(super) pick_state: Arc<PickState>,
+}
+
+/// All upstream keys, by id and by level. Made anew only when one of them changes.
+#[derive(Debug, Default)]
+pub(super) struct UpstreamKeys {
+    pub(super) by_id: HashMap<KeyId, Arc<KeyState>>,
+    pools: [KeyPool; Level::COUNT],
+}
+
+impl UpstreamKeys {
+    /// Other keys, with the turns that were taken so far.
+    pub(super) fn with_keys(&self, by_id: HashMap<KeyId, Arc<KeyState>>) -> Self {
+        let mut pools: [KeyPool; Level::COUNT] = Default::default();
+        for (pool, old) in pools.iter_mut().zip(&self.pools) {
+            pool.pick_state = Arc::clone(&old.pick_state);
+        }
+        let mut sorted: Vec<_> = by_id.values().map(Arc::clone).collect();
+        sorted.sort_by_key(|state| state.key.id);
+        for state in sorted {
+            if let Some(pool) = pools.get_mut(usize::from(state.key.level.get())) {
+                pool.keys.push(state);
+            }
+        }
+        Self { by_id, pools }
+    }
+
+    /// The keys of a level.
+    pub(super) fn pool(&self, level: Level) -> &KeyPool {
+        // A level is below COUNT by construction; the fallback is never used.
+        self.pools
+            .get(usize::from(level.get()))
+            .unwrap_or(&self.pools[0])
+    }
 }
 
 /// State that survives a change of the keys.

@@ -16,15 +16,12 @@ pub(super) struct RetiredLeases(Mutex<HashMap<PayerId, Arc<CreditLease>>>);
 
 impl RetiredLeases {
     /// Keeps credit leases, and recalls their unused credit.
-    pub(super) fn add<'a>(
-        &self,
-        credit_leases: impl Iterator<Item = (PayerId, &'a Arc<CreditLease>)>,
-    ) {
-        for (payer, credit_lease) in
-            credit_leases.filter(|(_, credit_lease)| !credit_lease.is_empty())
-        {
-            self.map().insert(payer, Arc::clone(credit_lease));
-            credit_lease.recall();
+    pub(super) fn add(&self, credit_leases: Vec<(PayerId, Arc<CreditLease>)>) {
+        for (payer, credit_lease) in credit_leases {
+            if !credit_lease.is_empty() {
+                self.map().insert(payer, Arc::clone(&credit_lease));
+                credit_lease.recall();
+            }
         }
     }
 

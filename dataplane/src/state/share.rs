@@ -110,11 +110,11 @@ mod tests {
     fn state(id: i64, path: &[&Arc<AccountShare>]) -> AccountState {
         let id = AccountId::new(id).unwrap();
         AccountState {
-            account: account(id.get()),
+            account: account(id.get()).into(),
             customer: id,
             credit: Arc::new(CreditLease::new(id, mpsc::channel(1).0)),
             windows: Arc::new(RateLimitWindows::new(id)),
-            keys: Vec::new(),
+            keys: Box::default(),
             path: path.iter().map(|share| Arc::clone(share)).collect(),
         }
     }
@@ -127,7 +127,7 @@ mod tests {
         let mut open = 0;
         for id in 3..1003 {
             let child = state(id, &[&Arc::default(), &parents]);
-            let chain = [&child.account, &parent.account];
+            let chain = [&*child.account, &*parent.account];
             match child.enter(&chain, &settings, 10_000) {
                 Ok(()) => open += 1,
                 Err(refusal) => {

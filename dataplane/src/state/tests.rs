@@ -92,8 +92,8 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
     );
     state.apply(SnapshotUpdate {
         full: true,
-        accounts: vec![samples::account(7)],
-        settings: Some(samples::settings()),
+        accounts: vec![samples::account(7).into()],
+        settings: Some(samples::settings().into()),
         leases: vec![lease(5, usd(10))],
         ..SnapshotUpdate::empty(Revision(1))
     });
@@ -108,8 +108,8 @@ async fn what_was_spent_before_a_restart_is_not_there_to_be_spent_again() {
     // A reconnect sends everything again, and charges nothing twice.
     state.apply(SnapshotUpdate {
         full: true,
-        accounts: vec![samples::account(7)],
-        settings: Some(samples::settings()),
+        accounts: vec![samples::account(7).into()],
+        settings: Some(samples::settings().into()),
         leases: vec![lease(6, usd(3))],
         ..SnapshotUpdate::empty(Revision(2))
     });
@@ -199,8 +199,8 @@ fn with_keys(revision: u64, further_keys: Vec<FurtherKey>) -> SnapshotUpdate {
     };
     SnapshotUpdate {
         full: revision == 1,
-        accounts: vec![account],
-        settings: (revision == 1).then(samples::settings),
+        accounts: vec![account.into()],
+        settings: (revision == 1).then(|| samples::settings().into()),
         ..SnapshotUpdate::empty(Revision(revision))
     }
 }
@@ -245,7 +245,7 @@ fn a_further_key_is_its_accounts_from_its_update_until_its_end() {
 }
 
 #[test]
-fn a_keys_purse_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its_end() {
+fn a_keys_lease_outlives_changes_of_its_account_and_what_it_had_goes_back_at_its_end() {
     let spent = UsageRecord {
         client_key: ClientKeyId::new(3).ok(),
         ..record(usd(1))

@@ -1,7 +1,7 @@
 //! Accounts, with their windows and access lists, between the wire and the domain. Only the form is checked here:
 //! whether a parent exists is checked by control.
 
-use std::num::NonZeroU32;
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
 use super::{
     millis_from_wire, millis_to_wire,
@@ -14,12 +14,43 @@ use crate::{
     client_key::KeyHash,
     id::{AccountId, ClientKeyId, Level},
     money::{Money, Multiplier},
+    routing::RoutingRules,
     snapshot::{AccessLists, AccountConfig, FurtherKey},
     window::{ModelLimits, RateLimits},
     wire,
 };
 
-pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<AccountConfig, Invalid> {
+/// Lists and rules of the accounts of one update, each kept once: most accounts have the same ones.
+#[derive(Debug, Default)]
+pub(super) struct SharedParts {
+    access: HashMap<wire::AccessLists, Arc<AccessLists>>,
+    routing: HashMap<wire::RoutingRules, Arc<RoutingRules>>,
+}
+
+impl SharedParts {
+    fn access(&mut self, lists: wire::AccessLists) -> Result<Arc<AccessLists>, Invalid> {
+        if let Some(known) = self.access.get(&lists) {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new(access_from_wire(&lists)?);
+        self.access.insert(lists, Arc::clone(&read));
+        Ok(read)
+    }
+
+    fn routing(&mut self, rules: wire::RoutingRules) -> Result<Arc<RoutingRules>, Invalid> {
+        if let Some(known) = self.routing.get(&rules) {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new(routing_from_wire(&rules)?);
+        self.routing.insert(rules, Arc::clone(&read));
+        Ok(read)
+    }
+}
+
+pub(super) fn account_from_wire(
+    entry: wire::AccountEntry,
+    shared: &mut SharedParts,
+) -> Result<AccountConfig, Invalid> {
     let wire::AccountEntry {
         id,
         parent_id,
@@ -60,8 +91,8 @@ pub(super) fn account_from_wire(entry: wire::AccountEntry) -> Result<AccountConf
         limits: limits_from_wire(limits.unwrap_or_default())?,
         model_limits: ModelLimits::parse(&model_limits)?,
         calls_max: NonZeroU32::new(calls_max),
-        access: access_from_wire(&access.ok_or_else(|| Invalid::new("access", "is missing"))?)?,
-        routing: routing_from_wire(&routing.unwrap_or_default())?,
+        access: shared.access(access.ok_or_else(|| Invalid::new("access", "is missing"))?)?,
+        routing: shared.routing(routing.unwrap_or_default())?,
         further_keys: further_keys
             .into_iter()
             .map(further_key_from_wire)

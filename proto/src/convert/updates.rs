@@ -1,8 +1,10 @@
 //! Updates of the configuration. A data plane leaves out and names single items that it cannot read. It never applies
 //! half of an item.
 
+use std::sync::Arc;
+
 use super::{
-    accounts::{account_from_wire, account_to_wire},
+    accounts::{SharedParts, account_from_wire, account_to_wire},
     keys::{health_from_wire, health_to_wire, key_from_wire, key_to_wire},
     leases::{client_key_to_wire, lease_from_wire, lease_to_wire, payer_from_wire},
     prices::{prices_from_wire, prices_to_wire},
@@ -13,7 +15,7 @@ use crate::{
     Invalid,
     id::{AccountId, KeyId, Revision},
     lease::PayerId,
-    snapshot::{RejectedItem, SnapshotUpdate},
+    snapshot::{AccountConfig, RejectedItem, SnapshotUpdate},
     wire,
 };
 
@@ -22,6 +24,7 @@ pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedIt
     let wire::Update {
         revision,
         full,
+        more,
         accounts,
         removed_account_ids,
         keys,
@@ -45,15 +48,10 @@ pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedIt
     };
     let mut read = SnapshotUpdate {
         full,
+        more,
         ..SnapshotUpdate::empty(Revision(revision))
     };
-    for entry in accounts {
-        let id = entry.id.to_string();
-        match account_from_wire(entry) {
-            Ok(account) => read.accounts.push(account),
-            Err(error) => refuse("account", id, error),
-        }
-    }
+    read.accounts = accounts_from_wire(accounts, |id, error| refuse("account", id, error));
     for entry in keys {
         let id = entry.id.to_string();
         match key_from_wire(entry) {
@@ -63,13 +61,13 @@ pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedIt
     }
     if let Some(settings) = settings {
         match settings_from_wire(settings) {
-            Ok(settings) => read.settings = Some(settings),
+            Ok(settings) => read.settings = Some(Arc::new(settings)),
             Err(error) => refuse("settings", error.field.clone(), error),
         }
     }
     if let Some(table) = prices {
         let (table, bad) = prices_from_wire(table);
-        read.prices = Some(table);
+        read.prices = Some(Arc::new(table));
         for (model, error) in bad {
             refuse("price", model, error);
         }
@@ -89,6 +87,22 @@ pub fn update_from_wire(update: wire::Update) -> (SnapshotUpdate, Vec<RejectedIt
     (read, rejections)
 }
 
+fn accounts_from_wire(
+    entries: Vec<wire::AccountEntry>,
+    mut refuse: impl FnMut(String, Invalid),
+) -> Vec<Arc<AccountConfig>> {
+    let mut shared = SharedParts::default();
+    let mut read = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let id = entry.id.to_string();
+        match account_from_wire(entry, &mut shared) {
+            Ok(account) => read.push(Arc::new(account)),
+            Err(error) => refuse(id, error),
+        }
+    }
+    read
+}
+
 /// The items that can be read. The others are dropped without being reported.
 fn readable<T, U>(items: Vec<T>, read: impl FnMut(T) -> Result<U, Invalid>) -> Vec<U> {
     items.into_iter().map(read).filter_map(Result::ok).collect()
@@ -99,6 +113,7 @@ pub fn update_to_wire(update: &SnapshotUpdate) -> wire::Update {
     let SnapshotUpdate {
         revision,
         full,
+        more,
         accounts,
         removed_accounts,
         keys,
@@ -113,12 +128,13 @@ pub fn update_to_wire(update: &SnapshotUpdate) -> wire::Update {
     wire::Update {
         revision: revision.0,
         full: *full,
-        accounts: accounts.iter().map(account_to_wire).collect(),
+        more: *more,
+        accounts: accounts.iter().map(|it| account_to_wire(it)).collect(),
         removed_account_ids: removed_accounts.iter().map(|id| id.get()).collect(),
         keys: keys.iter().map(key_to_wire).collect(),
         removed_key_ids: removed_keys.iter().map(|id| id.get()).collect(),
-        settings: settings.as_ref().map(settings_to_wire),
-        prices: prices.as_ref().map(prices_to_wire),
+        settings: settings.as_deref().map(settings_to_wire),
+        prices: prices.as_deref().map(prices_to_wire),
         standings: standings.iter().map(standing_to_wire).collect(),
         healths: healths.iter().map(health_to_wire).collect(),
         leases: leases.iter().map(lease_to_wire).collect(),

@@ -156,9 +156,9 @@ impl<'a> AccountRules<'a> {
         if let LevelList::Only(levels) = &self.account.access.levels {
             return above.intersection(levels.iter().copied().collect());
         }
-        let of_ancestors = self.ancestors.iter().map(|account| &account.routing);
+        let of_ancestors = self.ancestors.iter().map(|account| &*account.routing);
         let nearest = of_ancestors.filter(|rules| !rules.level_mapper.is_empty());
-        let rules = [&self.account.routing, self.system];
+        let rules = [&*self.account.routing, self.system];
         let mapped = rules.into_iter().chain(nearest.take(1));
         let mapped = mapped.flat_map(|rules| rules.level_mapper.levels());
         let first = mapped.chain([self.reach_above(None).home]);

@@ -1,5 +1,7 @@
 //! Properties of the limits that ancestors set to where a call goes.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{
@@ -43,28 +45,28 @@ fn level(level: i64) -> Level {
 #[test]
 fn a_childs_map_does_not_lead_round_its_parents_list() {
     let mut family = family();
-    family[1].access.models = ModelList::parse("mini,o3").unwrap();
-    family[0].routing = rules("mini=large,o3=mini", "", "", "");
+    Arc::make_mut(&mut family[1].access).models = ModelList::parse("mini,o3").unwrap();
+    family[0].routing = rules("mini=large,o3=mini", "", "", "").into();
     let refused = Err("account-3: large".to_owned());
     assert_eq!(ask(&family, &plain(), "mini"), refused);
     assert_eq!(ask(&family, &plain(), "o3"), Ok(texts(&["mini@0"])));
     // The account that maps a name may say where it leads, and so may the system.
-    family[0].routing = RoutingRules::default();
-    family[1].routing = rules("mini=large", "", "", "");
+    family[0].routing = RoutingRules::default().into();
+    family[1].routing = rules("mini=large", "", "", "").into();
     assert_eq!(ask(&family, &plain(), "mini"), Ok(texts(&["large@0"])));
-    family[1].routing = RoutingRules::default();
+    family[1].routing = RoutingRules::default().into();
     let mapped = system(rules("mini=large", "", "", ""));
     assert_eq!(ask(&family, &mapped, "mini"), Ok(texts(&["large@0"])));
-    family[0].routing = rules("mini=large", "", "", "");
+    family[0].routing = rules("mini=large", "", "", "").into();
     assert_eq!(ask(&family, &mapped, "mini"), Ok(texts(&["large@0"])));
 }
 
 #[test]
 fn a_childs_map_does_not_undo_its_parents() {
     let mut family = family();
-    family[1].routing = rules("large=mini", "", "", "");
+    family[1].routing = rules("large=mini", "", "", "").into();
     for own in ["large=large", "x=large"] {
-        family[0].routing = rules(own, "", "", "");
+        family[0].routing = rules(own, "", "", "").into();
         let name = &own[..own.find('=').unwrap()];
         let refused = Err("account-3: large".to_owned());
         assert_eq!(ask(&family, &plain(), name), refused, "{own}");
@@ -74,17 +76,17 @@ fn a_childs_map_does_not_undo_its_parents() {
 #[test]
 fn a_childs_substitutes_are_its_parents_or_on_its_list() {
     let mut family = family();
-    family[0].routing = rules("", "", "", "mini=large|o3|tiny");
+    family[0].routing = rules("", "", "", "mini=large|o3|tiny").into();
     assert_eq!(
         ask(&family, &plain(), "mini"),
         Ok(texts(&["mini@0", "large@0", "o3@0", "tiny@0"]))
     );
-    family[1].access.models = ModelList::parse("mini,tiny").unwrap();
+    Arc::make_mut(&mut family[1].access).models = ModelList::parse("mini,tiny").unwrap();
     assert_eq!(
         ask(&family, &plain(), "mini"),
         Ok(texts(&["mini@0", "tiny@0"]))
     );
-    family[1].routing = rules("", "", "", "mini=o3");
+    family[1].routing = rules("", "", "", "mini=o3").into();
     assert_eq!(
         ask(&family, &plain(), "mini"),
         Ok(texts(&["mini@0", "o3@0", "tiny@0"]))
@@ -96,10 +98,10 @@ fn a_level_that_the_parent_may_not_use_counts_as_the_parents() {
     let mut family = family();
     family[0].level = level(5);
     assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@0"])));
-    family[1].access.levels = LevelList::parse("0,5").unwrap();
+    Arc::make_mut(&mut family[1].access).levels = LevelList::parse("0,5").unwrap();
     assert_eq!(ask(&family, &plain(), "m"), Ok(texts(&["m@5"])));
     // Levels that the parent's calls for this model go to are open to the child as well.
-    family[1].access.levels = LevelList::Any;
+    Arc::make_mut(&mut family[1].access).levels = LevelList::Any;
     let mapped = system(rules("", "m=5", "", ""));
     assert_eq!(ask(&family, &mapped, "m"), Ok(texts(&["m@5"])));
     assert_eq!(ask(&family, &mapped, "other"), Ok(texts(&["other@0"])));
@@ -111,7 +113,7 @@ fn a_level_that_the_parent_may_not_use_counts_as_the_parents() {
 #[test]
 fn a_level_mapper_leads_nowhere_that_the_parent_may_not_go() {
     let mut family = family();
-    family[0].routing = rules("", "m=5", "", "");
+    family[0].routing = rules("", "m=5", "", "").into();
     let refused = Err("account-3: 5".to_owned());
     assert_eq!(ask(&family, &plain(), "m"), refused);
     family[1].level = level(5);
@@ -122,14 +124,14 @@ fn a_level_mapper_leads_nowhere_that_the_parent_may_not_go() {
 fn a_switch_leads_nowhere_that_the_parent_may_not_go() {
     let mut family = family();
     (family[0].gear, family[1].gear) = (9, 1);
-    family[0].routing = rules("", "", "0=5,5=1", "");
+    family[0].routing = rules("", "", "0=5,5=1", "").into();
     let switched = system(rules("", "", "0=1,1=2", ""));
     assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0,1"])));
     // The parent's gear applies too.
-    family[0].routing = RoutingRules::default();
+    family[0].routing = RoutingRules::default().into();
     assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0,1"])));
     // A level that its own list excludes is not a switch, but does not lead on to a level that its parent lacks.
-    family[0].access.levels = LevelList::parse("0,2").unwrap();
+    Arc::make_mut(&mut family[0].access).levels = LevelList::parse("0,2").unwrap();
     assert_eq!(ask(&family, &switched, "m"), Ok(texts(&["m@0"])));
 }
 
@@ -144,7 +146,7 @@ fn an_account_may_give_what_its_list_names_or_its_calls_come_to() {
     assert_eq!(may(&parent, &settings), "0, 1, 3, 7");
     parent.gear = 0;
     assert_eq!(may(&parent, &settings), "0, 3");
-    parent.access.levels = LevelList::parse("2,4").unwrap();
+    Arc::make_mut(&mut parent.access).levels = LevelList::parse("2,4").unwrap();
     assert_eq!(may(&parent, &settings), "2, 4");
     assert_eq!(super::levels(&root, &[], &settings.routing), Levels::ALL);
     let mut child = account(7);
@@ -189,14 +191,16 @@ fn any_account(id: i64) -> impl Strategy<Value = AccountConfig> {
         move |(routing, levels, models, home, gear)| {
             let mut account = account(id);
             account.parent = AccountId::new(if id == 9 { 1 } else { id + 1 }).ok();
-            account.routing = routing;
+            account.routing = routing.into();
             (account.level, account.gear) = (level(home), gear);
             if let Some(levels) = levels {
-                account.access.levels = LevelList::Only(levels.into_iter().map(level).collect());
+                Arc::make_mut(&mut account.access).levels =
+                    LevelList::Only(levels.into_iter().map(level).collect());
             }
             if let Some(models) = models {
                 let names: Vec<_> = models.into_iter().map(|at| NAMES[at]).collect();
-                account.access.models = ModelList::parse(&names.join(",")).unwrap();
+                Arc::make_mut(&mut account.access).models =
+                    ModelList::parse(&names.join(",")).unwrap();
             }
             account
         },
@@ -250,7 +254,7 @@ proptest! {
         mut family in (any_account(8), any_account(9)), system_rules in any_rules(), asked in 0usize..4,
     ) {
         // Its own rules hide those of its ancestors from its descendants, but not from itself.
-        family.0.routing = RoutingRules::default();
+        family.0.routing = RoutingRules::default().into();
         let (settings, root) = (system(system_rules), account(1));
         let mut child = account(7);
         child.parent = Some(family.0.id);
@@ -270,8 +274,8 @@ fn model_stages(chain: &[&AccountConfig], settings: &ProxySettings, asked: &str)
     let flat = |account: &&AccountConfig| {
         let mut account = (*account).clone();
         account.level = Level::ZERO;
-        account.access.levels = LevelList::Any;
-        account.routing.level_mapper = crate::routing::LevelMapper::default();
+        Arc::make_mut(&mut account.access).levels = LevelList::Any;
+        Arc::make_mut(&mut account.routing).level_mapper = crate::routing::LevelMapper::default();
         account
     };
     let chain: Vec<_> = chain.iter().map(flat).collect();

@@ -1,5 +1,7 @@
 //! Properties of where a call goes.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -29,8 +31,8 @@ pub(super) fn account(id: i64) -> AccountConfig {
         limits: RateLimits::WIDE,
         model_limits: ModelLimits::default(),
         calls_max: None,
-        access: AccessLists::ANY,
-        routing: RoutingRules::default(),
+        access: AccessLists::ANY.into(),
+        routing: RoutingRules::default().into(),
         further_keys: Vec::new(),
     }
 }
@@ -79,7 +81,7 @@ pub(super) fn route(plan: &RoutePlan) -> Vec<String> {
 fn the_own_map_wins_then_the_nearest_ancestor_with_one_then_the_system() {
     let (mut own, mut parent, mut root) = (account(7), account(3), account(1));
     let system = system(rules("a=system,b=system,c=system,d=system", "", "", ""));
-    root.routing = rules("a=root,b=root,c=root", "", "", "");
+    root.routing = rules("a=root,b=root,c=root", "", "", "").into();
     let ask = |own: &AccountConfig, parent: &AccountConfig, model| {
         let plan = plan(own, &[parent, &root], &system, Some(model)).unwrap();
         let first = &plan.stages[0];
@@ -93,11 +95,11 @@ fn the_own_map_wins_then_the_nearest_ancestor_with_one_then_the_system() {
     assert_eq!(ask(&own, &parent, "a"), ("root".to_owned(), 1));
     assert_eq!(ask(&own, &parent, "d"), ("system".to_owned(), 0));
     assert_eq!(ask(&own, &parent, "e"), ("e".to_owned(), -1));
-    parent.routing = rules("b=parent", "", "", "");
+    parent.routing = rules("b=parent", "", "", "").into();
     assert_eq!(ask(&own, &parent, "b"), ("parent".to_owned(), 3));
     // Only the nearest ancestor's mapper applies, so root's is ignored.
     assert_eq!(ask(&own, &parent, "c"), ("system".to_owned(), 0));
-    own.routing = rules("a=own", "", "", "");
+    own.routing = rules("a=own", "", "", "").into();
     assert_eq!(ask(&own, &parent, "a"), ("own".to_owned(), 7));
     assert_eq!(ask(&own, &parent, "own"), ("own".to_owned(), -1));
 }
@@ -147,11 +149,11 @@ fn every_list_of_the_chain_keeps_a_level_out() {
     let (mut own, mut parent) = (account(7), account(3));
     own.gear = 9;
     let system = system(rules("", "", "0=1,1=2,2=3", ""));
-    own.access.levels = LevelList::parse("0,1,3").unwrap();
-    parent.access.levels = LevelList::parse("0,2,3").unwrap();
+    Arc::make_mut(&mut own.access).levels = LevelList::parse("0,1,3").unwrap();
+    Arc::make_mut(&mut parent.access).levels = LevelList::parse("0,2,3").unwrap();
     let found = plan(&own, &[&parent], &system, None).unwrap();
     assert_eq!(levels(&found.stages[0]), [0, 3]);
-    parent.access.levels = LevelList::parse("1").unwrap();
+    Arc::make_mut(&mut parent.access).levels = LevelList::parse("1").unwrap();
     let refused = RouteRefusal::Level {
         account: parent.name.clone(),
         level: Level::ZERO,
@@ -186,7 +188,7 @@ fn a_chain_is_looked_up_by_the_mapped_name_and_not_followed_further() {
 #[test]
 fn a_substitute_whose_level_is_not_allowed_is_left_out() {
     let mut own = account(7);
-    own.access.levels = LevelList::parse("0").unwrap();
+    Arc::make_mut(&mut own.access).levels = LevelList::parse("0").unwrap();
     let system = system(rules("", "b=4", "", "a=b|c"));
     let found = plan(&own, &[], &system, Some("a")).unwrap();
     assert_eq!(route(&found), ["a@0", "c@0"]);
@@ -196,12 +198,12 @@ fn a_substitute_whose_level_is_not_allowed_is_left_out() {
 fn an_accounts_own_chain_takes_the_place_of_the_systems() {
     let (mut own, mut parent) = (account(7), account(3));
     let system = system(rules("", "", "", "a=system,z=system"));
-    parent.routing = rules("", "", "", "a=parent");
+    parent.routing = rules("", "", "", "a=parent").into();
     let ask =
         |own: &AccountConfig, model| route(&plan(own, &[&parent], &system, Some(model)).unwrap());
     assert_eq!(ask(&own, "a"), ["a@0", "parent@0"]);
     assert_eq!(ask(&own, "z"), ["z@0", "system@0"]);
-    own.routing = rules("", "", "", "a=own");
+    own.routing = rules("", "", "", "a=own").into();
     assert_eq!(ask(&own, "a"), ["a@0", "own@0"]);
 }
 
@@ -221,7 +223,7 @@ proptest! {
         let system = system(rules("", &mappers.join(","), &switches.join(","), &failover));
         let mut own = account(7);
         own.gear = gear;
-        own.access.levels = LevelList::Only(allowed.iter().map(|level| Level::new(*level).unwrap()).collect());
+        Arc::make_mut(&mut own.access).levels = LevelList::Only(allowed.iter().map(|level| Level::new(*level).unwrap()).collect());
         let Ok(plan) = plan(&own, &[], &system, Some("m0")) else {
             prop_assert!(!allowed.contains(&homes[0]));
             return Ok(());

@@ -17,6 +17,7 @@ fn watch(node: &str) -> wire::WatchRequest {
         version: "0.1".to_owned(),
         heartbeats: false,
         process: 0,
+        chunks: false,
     }
 }
 

@@ -130,6 +130,7 @@ async fn keys_and_settings_are_roots_and_the_fleet_is_the_nodes() {
         version: "0".to_owned(),
         heartbeats: false,
         process: 0,
+        chunks: false,
     };
     assert_eq!(
         code(fleet.watch(rig.as_root(watch())).await),

@@ -317,7 +317,7 @@ async fn data_planes_hear_of_a_key_with_its_account_and_of_nobody_else() {
             assert!(!update.full);
             let [account] = <[_; 1]>::try_from(update.accounts).unwrap();
             assert_eq!(account.id, alice.id);
-            account.further_keys
+            account.further_keys.clone()
         };
         let [known] = <[_; 1]>::try_from(told().await).unwrap();
         let hash = world.control.vault().hasher().hash(secret.expose());

@@ -58,7 +58,7 @@ pub(super) async fn published(control: &Control) -> PriceTable {
     let watch = ops::fleet::watch(control, process(node("n1"), 1), "1".to_owned());
     let mut updates = Box::pin(watch.await.unwrap());
     let first: SnapshotUpdate = updates.next().await.unwrap();
-    first.prices.unwrap()
+    first.prices.unwrap().as_ref().clone()
 }
 
 fn input_of(table: &PriceTable) -> i64 {

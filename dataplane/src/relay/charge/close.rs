@@ -131,10 +131,10 @@ impl PendingCharge {
             .settle(tokens.input.saturating_add(tokens.output));
         let amount = self.record.charge();
         let CreditHolds { account, key } = std::mem::take(&mut self.state.credit_holds);
-        let key_purse = self.basis.client_key.as_ref().map(|key| &key.credit);
+        let key_lease = self.basis.client_key.as_ref().map(|key| &key.credit);
         for (hold, credit_lease) in [
             (account, Some(&self.basis.account.credit)),
-            (key, key_purse),
+            (key, key_lease),
         ] {
             match (hold, credit_lease) {
                 (Some(hold), _) => hold.settle(amount),
