@@ -9,8 +9,8 @@ mod hold;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -46,7 +46,7 @@ pub(crate) struct CreditLease {
     free: AtomicI64,
     held: AtomicI64,
     /// In-flight calls that may cost more than they hold.
-    unbounded: AtomicI64,
+    unbounded: AtomicI32,
     /// What calls cost beyond what they held.
     exceeded: AtomicI64,
     /// With less free than this, more is requested.
@@ -54,7 +54,8 @@ pub(crate) struct CreditLease {
     recalled: AtomicBool,
     /// Whether it is in the queue, or its request is in flight.
     asking: AtomicBool,
-    ledger: Mutex<LeaseLedger>,
+    /// Begun at the first use: most accounts of a large gateway make no call on one data plane.
+    ledger: OnceLock<Box<Mutex<LeaseLedger>>>,
     /// Notified when credit may have become free, or control has answered.
     changed: Notify,
     ask_tx: LeaseAskSender,
@@ -113,26 +114,12 @@ impl CreditLease {
             unposted: AtomicI64::default(),
             free: AtomicI64::default(),
             held: AtomicI64::default(),
-            unbounded: AtomicI64::default(),
+            unbounded: AtomicI32::default(),
             exceeded: AtomicI64::default(),
             low: AtomicI64::default(),
             recalled: AtomicBool::default(),
             asking: AtomicBool::default(),
-            ledger: Mutex::new(LeaseLedger {
-                version: 0,
-                amount: Money::ZERO,
-                gave: Money::ZERO,
-                gave_on: 0,
-                slice: Money::ZERO,
-                asked: Instant::now(),
-                had: Money::ZERO,
-                used: (Money::ZERO, Instant::now()),
-                recalled: None,
-                waiting: Vec::new(),
-                answers: 0,
-                answered: Instant::now(),
-                answer: ControlReply::Granted,
-            }),
+            ledger: OnceLock::new(),
             changed: Notify::new(),
             ask_tx,
         }
@@ -199,7 +186,9 @@ impl CreditLease {
     pub(crate) fn return_idle(self: &Arc<Self>, unused: Duration) {
         let available = self.available();
         let is_idle = {
-            let book = &mut *self.ledger();
+            let Some(book) = &mut self.begun_ledger() else {
+                return;
+            };
             if book.used.0 != available || !book.waiting.is_empty() {
                 book.used = (available, Instant::now());
             }
@@ -375,7 +364,8 @@ impl CreditLease {
 
     /// Whether anything is on lease.
     pub(crate) fn has_lease(&self) -> bool {
-        self.ledger().amount > Money::ZERO
+        self.begun_ledger()
+            .is_some_and(|book| book.amount > Money::ZERO)
     }
 
     /// Whether nothing is on lease, held or yet to be posted.
@@ -400,7 +390,13 @@ impl CreditLease {
 
     fn ledger(&self) -> MutexGuard<'_, LeaseLedger> {
         // No code under the lock leaves the ledger half-written.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        let ledger = self.ledger.get_or_init(Box::default);
+        ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ledger, unless nothing was ever on lease or asked for.
+    fn begun_ledger(&self) -> Option<MutexGuard<'_, LeaseLedger>> {
+        self.ledger.get().map(|_| self.ledger())
     }
 }
 
@@ -417,6 +413,26 @@ impl fmt::Debug for CreditLease {
             .field("held", &self.held)
             .field("unposted", &self.unposted)
             .finish_non_exhaustive()
+    }
+}
+
+impl Default for LeaseLedger {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            amount: Money::ZERO,
+            gave: Money::ZERO,
+            gave_on: 0,
+            slice: Money::ZERO,
+            asked: Instant::now(),
+            had: Money::ZERO,
+            used: (Money::ZERO, Instant::now()),
+            recalled: None,
+            waiting: Vec::new(),
+            answers: 0,
+            answered: Instant::now(),
+            answer: ControlReply::Granted,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct AccountShare {
 }
 
 /// The shares that a call takes from, its own account's first. Root has none.
-pub(super) type ShareChain = Arc<[Arc<AccountShare>]>;
+pub(super) type ShareChain = Box<[Arc<AccountShare>]>;
 
 impl AccountState {
     /// Counts an open call. `leave` must follow, also after a refusal.
@@ -50,7 +50,7 @@ impl AccountState {
 
     /// A call that entered has ended.
     pub(crate) fn leave(&self) {
-        for share in self.path.iter() {
+        for share in &self.path {
             share.calls.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -59,7 +59,7 @@ impl AccountState {
     /// and takes nothing, if the account or one above it may not have them.
     pub(crate) fn hold(&self, more: usize, buffer: usize, left: usize) -> bool {
         let mut may = true;
-        for share in self.path.iter() {
+        for share in &self.path {
             let held = share.bytes.fetch_add(more, Ordering::Relaxed) + more;
             may &= share::may_hold(held, buffer, left);
         }
@@ -71,7 +71,7 @@ impl AccountState {
 
     /// Releases bytes.
     pub(crate) fn release(&self, bytes: usize) {
-        for share in self.path.iter() {
+        for share in &self.path {
             share.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
@@ -80,7 +80,7 @@ impl AccountState {
     /// `stop_waiting` must follow in any case.
     pub(super) fn wait(&self, all: usize, most: usize) -> bool {
         let mut may = all <= most;
-        for share in self.path.iter() {
+        for share in &self.path {
             let own = share.waiting.fetch_add(1, Ordering::Relaxed) + 1;
             may &= share::may_wait(own, all, most);
         }
@@ -88,7 +88,7 @@ impl AccountState {
     }
 
     pub(super) fn stop_waiting(&self) {
-        for share in self.path.iter() {
+        for share in &self.path {
             share.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }

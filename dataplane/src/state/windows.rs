@@ -3,7 +3,7 @@
 //! here.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -25,6 +25,12 @@ pub(crate) const ASK_QUEUE_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct RateLimitWindows {
     payer: PayerId,
+    /// Begun at the first call that is counted: most accounts have no limits.
+    begun: OnceLock<Box<BegunWindows>>,
+}
+
+#[derive(Debug)]
+struct BegunWindows {
     counters: Mutex<WindowCounters>,
     /// Whether the link was notified and has not collected the asks yet.
     queued: AtomicBool,
@@ -92,12 +98,9 @@ pub(crate) fn admit(
 
 impl RateLimitWindows {
     pub(crate) fn new(payer: impl Into<PayerId>) -> Self {
-        let payer = payer.into();
         Self {
-            payer,
-            counters: Mutex::new(WindowCounters::new(payer)),
-            queued: AtomicBool::new(false),
-            answered: Notify::const_new(),
+            payer: payer.into(),
+            begun: OnceLock::new(),
         }
     }
 
@@ -108,19 +111,20 @@ impl RateLimitWindows {
 
     /// Notifies the link that there is something to ask for.
     fn tell(self: &Arc<Self>, asks: &mpsc::Sender<Arc<Self>>) {
-        if !self.queued.swap(true, Ordering::AcqRel) && asks.try_send(Arc::clone(self)).is_err() {
-            self.queued.store(false, Ordering::Release);
+        let queued = &self.begun().queued;
+        if !queued.swap(true, Ordering::AcqRel) && asks.try_send(Arc::clone(self)).is_err() {
+            queued.store(false, Ordering::Release);
         }
     }
 
     /// Resolves when control has answered. Create it before checking, so that no reply is missed.
     pub(crate) fn answered(&self) -> Notified<'_> {
-        self.answered.notified()
+        self.begun().answered.notified()
     }
 
     /// What to ask control for now.
     pub(crate) fn asks(&self) -> Vec<WindowAsk> {
-        self.queued.store(false, Ordering::Release);
+        self.begun().queued.store(false, Ordering::Release);
         self.counters().asks()
     }
 
@@ -133,12 +137,23 @@ impl RateLimitWindows {
                 None => counters.failed(),
             }
         }
-        self.answered.notify_waiters();
+        self.begun().answered.notify_waiters();
     }
 
     fn counters(&self) -> MutexGuard<'_, WindowCounters> {
         // No code under the lock leaves a count half-changed.
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        let counters = self.begun().counters.lock();
+        counters.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begun(&self) -> &BegunWindows {
+        self.begun.get_or_init(|| {
+            Box::new(BegunWindows {
+                counters: Mutex::new(WindowCounters::new(self.payer)),
+                queued: AtomicBool::new(false),
+                answered: Notify::const_new(),
+            })
+        })
     }
 }
 

@@ -41,7 +41,10 @@ impl CreditLease {
     pub(crate) fn figures(&self) -> Figures {
         let read = |nanos: &AtomicI64| Money::from_nanos(nanos.load(Ordering::Relaxed));
         Figures {
-            leased: self.ledger().amount,
+            leased: self
+                .begun_ledger()
+                .map(|book| book.amount)
+                .unwrap_or_default(),
             held: read(&self.held),
             unposted: read(&self.unposted),
             unbounded: u64::try_from(self.unbounded.load(Ordering::Relaxed)).unwrap_or_default(),
@@ -51,7 +54,9 @@ impl CreditLease {
 
     /// The state of the lease.
     pub(crate) fn lease_state(&self) -> LeaseState {
-        let book = self.ledger();
+        let Some(book) = self.begun_ledger() else {
+            return LeaseState::Absent;
+        };
         if book.gave > Money::ZERO {
             LeaseState::Returning
         } else if book.amount <= Money::ZERO {
