@@ -202,7 +202,7 @@ const STARTING: &[Variable] = &[
     secret!(
         "DATABASE_URL",
         CONTROL,
-        "`postgres://…`, with several hosts if one stands by for another (docs/fleet.md), or `sqlite://path`; default: SQLite in `DATA_DIR`",
+        "`postgres://…`, with several hosts if one stands by for another ([docs](docs/fleet.md#a-database-that-fails-over)), or `sqlite://path`; default: SQLite in `DATA_DIR`",
     ),
     secret!(
         "POSTGRES_DSN",
