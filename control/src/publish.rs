@@ -6,6 +6,7 @@ mod convert;
 mod effective_settings;
 mod key_pricing;
 mod limits;
+mod posted_balances;
 mod routes;
 mod subscribers;
 mod update_stream;
@@ -19,7 +20,7 @@ use std::{
 };
 
 pub(crate) use convert::as_known;
-use convert::{account_entry, key_entry, log_setting, proxy_settings};
+use convert::{AccountEntry, account_entry, key_entry, log_setting, proxy_settings};
 pub(crate) use effective_settings::EffectiveSettings;
 use futures_util::Stream;
 use jiff::civil::Date;
@@ -42,13 +43,11 @@ use versioned_config::{ConfigChanges, VersionedConfig};
 use crate::{
     Error,
     config::Config,
-    model::{DateRange, NodeProcess},
+    model::NodeProcess,
     store::{self, AccountRecord, Store},
     vault::Vault,
 };
 
-/// Above this many accounts, the balances of all accounts are read at once.
-const IDS_MAX: usize = 5_000;
 /// How long a recall by another replica is passed on. Each replica looks once a second.
 const RECALL_HEARD_MS: i64 = 2_500;
 
@@ -117,32 +116,23 @@ impl Publisher {
             return Ok(());
         }
         let first = last == Revision(0);
-        let accounts = if first {
-            store::accounts::snapshot(store, now).await?
-        } else {
-            store::accounts::changed_since(store, last, now).await?
-        };
         let keys = if first {
             store::keys::all(store).await?
         } else {
             store::keys::changed_since(store, last).await?
         };
         let settings = EffectiveSettings::read(store, &self.config).await?;
-        let standings = if first {
-            Vec::new()
+        let (accounts, standings) = if first {
+            (all_accounts(store, now).await?, Vec::new())
         } else {
-            self.standings_of(store, &accounts, now).await?
+            let changed = store::accounts::changed_since(store, last, now).await?;
+            let standings = self.standings_of(store, &changed, now).await?;
+            (account_entries(store, changed).await?, standings)
         };
         let rules: Vec<_> = keys.iter().map(rule).collect();
         let (prices, fields) = self.prices(store, now).await?.unzip();
-        let ids: Vec<_> = accounts.iter().map(|record| record.account.id).collect();
-        let mut further = store::client_keys::known(store, (!first).then_some(&ids)).await?;
-        let mut entry = |record: AccountRecord| {
-            let keys = further.remove(&record.account.id);
-            account_entry(record, keys.unwrap_or_default())
-        };
         let changes = ConfigChanges {
-            accounts: accounts.into_iter().map(&mut entry).collect(),
+            accounts,
             keys: keys.into_iter().map(|key| key_entry(key, vault)).collect(),
             settings: Some(proxy_settings(
                 &settings,
@@ -207,8 +197,7 @@ impl Publisher {
         now: Millis,
     ) -> Result<impl Stream<Item = SnapshotUpdate> + Send + 'static + use<>, Error> {
         let order = self.order.lock().await;
-        let accounts = store::accounts::snapshot(store, now).await?;
-        let standings = self.standings_of(store, &accounts, now).await?;
+        let standings = self.all_standings(store, now).await?;
         let leases = store::leases::all_of_node(store, &process.name).await?;
         // Leases of a lost spool cannot be spent: their usage would not be counted.
         let leases = leases
@@ -261,84 +250,6 @@ impl Publisher {
         self.state().subscribers.is_watching(node)
     }
 
-    /// Marks accounts whose balance changed. Data planes get it with the next flush.
-    pub(crate) fn mark(&self, accounts: impl IntoIterator<Item = AccountId>) {
-        self.state().subscribers.mark(accounts);
-    }
-
-    /// Marks accounts whose new balance this node gets in its response. Other nodes get it with the next flush; without
-    /// other nodes, nothing is read again.
-    pub(crate) fn answered(
-        &self,
-        node: &NodeName,
-        accounts: impl IntoIterator<Item = AccountId>,
-        standings: &[PostedBalance],
-    ) {
-        let state = &mut *self.state();
-        if state.subscribers.are_only(node) {
-            let sent = standings.iter().map(|balance| (balance.account, *balance));
-            state.sent.extend(sent);
-        } else {
-            state.subscribers.mark(accounts);
-        }
-    }
-
-    /// Sends changed balances to data planes, and all balances when a month begins.
-    pub(crate) async fn flush_standings(&self, store: &Store, now: Millis) -> Result<(), Error> {
-        let month = self.config.zone.day(now).first_of_month();
-        let (marked, last_month, new_month) = {
-            let mut state = self.state();
-            let last = state.month.replace(month);
-            let new_month = last.is_some_and(|last| last != month) && !state.subscribers.is_empty();
-            (state.subscribers.take_marked(), last, new_month)
-        };
-        if marked.is_empty() && !new_month {
-            return Ok(());
-        }
-        let ids: Vec<_> = marked.iter().copied().collect();
-        let flushed = self
-            .read_and_tell(store, (!new_month).then_some(&ids), now)
-            .await;
-        if flushed.is_err() {
-            let mut state = self.state();
-            state.subscribers.mark(marked);
-            state.month = last_month;
-        }
-        flushed
-    }
-
-    /// Balances of accounts as of now.
-    pub(crate) async fn standings_of(
-        &self,
-        store: &impl store::Db,
-        accounts: &[AccountRecord],
-        now: Millis,
-    ) -> Result<Vec<PostedBalance>, Error> {
-        let ids: Vec<_> = accounts.iter().map(|record| record.account.id).collect();
-        // Sending a list of all ids costs more than the few rows it would exclude.
-        let some = (ids.len() <= IDS_MAX).then_some(ids.as_slice());
-        let used = store::usage::costs(store, some, self.month(now)).await?;
-        let standing = |record: &AccountRecord| PostedBalance {
-            account: record.account.id,
-            balance: record.account.balance,
-            month_used: used.get(&record.account.id).copied().unwrap_or_default(),
-        };
-        Ok(accounts
-            .iter()
-            .filter(|record| record.deleted.is_none())
-            .map(standing)
-            .collect())
-    }
-
-    /// The calendar month of a moment.
-    pub(crate) fn month(&self, now: Millis) -> DateRange {
-        let today = self.config.zone.day(now);
-        DateRange {
-            start: today.first_of_month(),
-            end: today.last_of_month(),
-        }
-    }
-
     /// Stores what a data plane reported about keys.
     pub(crate) fn report_health(&self, node: &NodeName, healths: Vec<KeyHealthReport>) {
         {
@@ -375,31 +286,6 @@ impl Publisher {
     /// The health of a key as a whole, with its reason.
     pub(crate) fn health_of(&self, key: KeyId, now: Millis) -> (HealthState, String) {
         self.state().subscribers.health_of(key, now)
-    }
-
-    async fn read_and_tell(
-        &self,
-        store: &Store,
-        ids: Option<&Vec<AccountId>>,
-        now: Millis,
-    ) -> Result<(), Error> {
-        let _order = self.order.lock().await;
-        let accounts = match ids {
-            Some(ids) => store::accounts::some(store, ids, now).await?,
-            None => store::accounts::snapshot(store, now).await?,
-        };
-        let mut standings = self.standings_of(store, &accounts, now).await?;
-        {
-            let state = &mut *self.state();
-            // An account that data planes do not know yet comes with its own update.
-            standings.retain(|standing| state.catalogue.has_account(standing.account));
-            standings.retain(|standing| {
-                state.sent.insert(standing.account, *standing) != Some(*standing)
-            });
-            state.subscribers.tell_standings(&standings);
-        }
-        self.tell();
-        Ok(())
     }
 
     /// Whether another price version has come into force since the last check.
@@ -441,6 +327,31 @@ impl Publisher {
         // No code under the lock leaves the state half-changed, so a poisoned lock is safe to use.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// All accounts of the first snapshot. They are read in pages, since rows take several times what is kept of them.
+async fn all_accounts(store: &Store, now: Millis) -> Result<Vec<AccountEntry>, Error> {
+    let (mut entries, mut next) = (Vec::new(), Some(0));
+    while let Some(after) = next {
+        let (page, last) = store::accounts::snapshot_page(store, after, now).await?;
+        entries.extend(account_entries(store, page).await?);
+        next = last;
+    }
+    Ok(entries)
+}
+
+/// Accounts with their further client keys, as data planes get them.
+async fn account_entries(
+    store: &Store,
+    records: Vec<AccountRecord>,
+) -> Result<Vec<AccountEntry>, Error> {
+    let ids: Vec<_> = records.iter().map(|record| record.account.id).collect();
+    let mut further = store::client_keys::known(store, &ids).await?;
+    let entry = |record: AccountRecord| {
+        let keys = further.remove(&record.account.id);
+        account_entry(record, keys.unwrap_or_default())
+    };
+    Ok(records.into_iter().map(entry).collect())
 }
 
 impl fmt::Debug for Publisher {

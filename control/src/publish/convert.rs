@@ -1,5 +1,7 @@
 //! Converts stored records to what data planes get. Records that cannot be used are skipped and logged.
 
+use std::sync::{Arc, LazyLock};
+
 use proxyxai_contract::{
     Invalid,
     clock::Zone,
@@ -8,7 +10,7 @@ use proxyxai_contract::{
     load_balancing::LoadBalancing,
     provider::BaseUrl,
     routing::RoutingRules,
-    snapshot::{AccountConfig, FurtherKey, KeyConfig, ProxySettings, UpstreamKey},
+    snapshot::{AccessLists, AccountConfig, FurtherKey, KeyConfig, ProxySettings, UpstreamKey},
 };
 
 use super::effective_settings::EffectiveSettings;
@@ -58,10 +60,14 @@ pub(super) fn proxy_settings(
     })
 }
 
-pub(super) fn account_entry(
-    record: AccountRecord,
-    further_keys: Vec<FurtherKey>,
-) -> (AccountId, Option<AccountConfig>) {
+/// The new state of an account; `None` if it is gone.
+pub(super) type AccountEntry = (AccountId, Option<AccountConfig>);
+
+/// Accounts without a restriction, or without rules, are most, so these are kept once.
+static ANY_ACCESS: LazyLock<Arc<AccessLists>> = LazyLock::new(|| Arc::new(AccessLists::ANY));
+static NO_RULES: LazyLock<Arc<RoutingRules>> = LazyLock::new(Arc::default);
+
+pub(super) fn account_entry(record: AccountRecord, further_keys: Vec<FurtherKey>) -> AccountEntry {
     let (id, gone) = (record.account.id, record.gone);
     let known = || AccountConfig {
         further_keys,
@@ -93,9 +99,18 @@ pub(crate) fn as_known(record: AccountRecord) -> AccountConfig {
         limits: view.limits,
         model_limits: view.model_limits,
         calls_max: view.calls_max,
-        access: view.access.into(),
-        routing: view.routing.into(),
+        access: shared(view.access, &ANY_ACCESS),
+        routing: shared(view.routing, &NO_RULES),
         further_keys: Vec::new(),
+    }
+}
+
+/// The common value, if it is equal.
+fn shared<T: PartialEq>(value: T, common: &Arc<T>) -> Arc<T> {
+    if value == **common {
+        Arc::clone(common)
+    } else {
+        Arc::new(value)
     }
 }
 

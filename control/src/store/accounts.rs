@@ -31,6 +31,9 @@ use crate::{
     model::AccountLabels,
 };
 
+/// Few enough that their rows take some megabytes, and enough that statements cost next to nothing.
+const SNAPSHOT_PAGE: u64 = 5_000;
+
 /// A rule that an account may override for itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum AccountOverride {
@@ -130,14 +133,21 @@ pub(crate) async fn clear_own(
     Box::pin(cleared).await.map(drop).map_err(Error::from)
 }
 
-/// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from.
-pub(crate) async fn snapshot(db: &impl Db, now: Millis) -> Result<Vec<AccountRecord>, Error> {
-    records(
-        db,
-        account::Entity::find().filter(account::Column::Gone.eq(false)),
-        now,
-    )
-    .await
+/// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from. A page of those after an id, 0
+/// at first, and after which id the next page begins; `None` if there is none.
+pub(crate) async fn snapshot_page(
+    db: &impl Db,
+    after: i64,
+    now: Millis,
+) -> Result<(Vec<AccountRecord>, Option<i64>), Error> {
+    let page = account::Entity::find()
+        .filter(account::Column::Gone.eq(false))
+        .filter(account::Column::Id.gt(after))
+        .order_by_asc(account::Column::Id)
+        .limit(SNAPSHOT_PAGE);
+    let rows = page.all(db.handle()).await?;
+    let last = rows.last().map(|row| row.id);
+    Ok((with_cards(db, rows, now).await?, last))
 }
 
 /// Accounts that changed after a revision, deleted ones included.
@@ -426,6 +436,14 @@ async fn records(
     now: Millis,
 ) -> Result<Vec<AccountRecord>, Error> {
     let rows = query.all(db.handle()).await?;
+    with_cards(db, rows, now).await
+}
+
+async fn with_cards(
+    db: &impl Db,
+    rows: Vec<account::Model>,
+    now: Millis,
+) -> Result<Vec<AccountRecord>, Error> {
     let mut found: Vec<_> = rows.into_iter().filter_map(readable).collect();
     let ids: Vec<_> = found.iter().map(|record| record.account.id).collect();
     let mut cards = cards::of(db, &ids).await?;

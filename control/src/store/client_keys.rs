@@ -107,23 +107,18 @@ pub(crate) async fn by_hash(db: &impl Db, hash: KeyHash) -> Result<Option<Client
     records(db, query).await.map(|mut found| found.pop())
 }
 
-/// What data planes get to know of the living keys of these accounts, or of all.
+/// What data planes get to know of the living keys of these accounts.
 pub(crate) async fn known(
     db: &impl Db,
-    accounts: Option<&[AccountId]>,
+    accounts: &[AccountId],
 ) -> Result<BTreeMap<AccountId, Vec<FurtherKey>>, Error> {
     let mut found = Vec::new();
-    match accounts {
-        None => found = records(db, living().order_by_asc(client_key::Column::Id)).await?,
-        Some(accounts) => {
-            for chunk in accounts.chunks(ROWS_PER_INSERT) {
-                let ids = chunk.iter().map(|id| id.get()).collect();
-                let these = living()
-                    .filter(is_among(db, client_key::Column::AccountId, ids))
-                    .order_by_asc(client_key::Column::Id);
-                found.extend(records(db, these).await?);
-            }
-        }
+    for chunk in accounts.chunks(ROWS_PER_INSERT) {
+        let ids = chunk.iter().map(|id| id.get()).collect();
+        let these = living()
+            .filter(is_among(db, client_key::Column::AccountId, ids))
+            .order_by_asc(client_key::Column::Id);
+        found.extend(records(db, these).await?);
     }
     let mut known: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for record in found {
