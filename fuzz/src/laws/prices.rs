@@ -83,7 +83,7 @@ fn can_be_used(table: PriceTable) {
         }
     }
     let update = SnapshotUpdate {
-        prices: Some(table),
+        prices: Some(table.into()),
         ..SnapshotUpdate::empty(Revision(1))
     };
     let (read, rejected) = update_from_wire(update_to_wire(&update));
