@@ -1,6 +1,7 @@
 //! Accounts: finding, listing, locking and storing them.
 
 mod listing;
+mod snapshot;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,10 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-pub(crate) use self::listing::{AccountQuery, list};
+pub(crate) use self::{
+    listing::{AccountQuery, list},
+    snapshot::{changed_since, snapshot_page},
+};
 use super::{
     AccountRecord, Db, ROWS_PER_INSERT, Tx, all_rows, cards, entity::account, in_batches, is_among,
     one_row, signed, unsigned, write_error,
@@ -30,9 +34,6 @@ use crate::{
     },
     model::AccountLabels,
 };
-
-/// Few enough that their rows take some megabytes, and enough that statements cost next to nothing.
-const SNAPSHOT_PAGE: u64 = 5_000;
 
 /// A rule that an account may override for itself.
 #[derive(Debug, Clone, Copy)]
@@ -131,37 +132,6 @@ pub(crate) async fn clear_own(
         .filter(column.ne(none))
         .exec(tx.handle());
     Box::pin(cleared).await.map(drop).map_err(Error::from)
-}
-
-/// Accounts of a snapshot: living ones, and deleted ones that living ones inherit from. A page of those after an id, 0
-/// at first, and after which id the next page begins; `None` if there is none.
-pub(crate) async fn snapshot_page(
-    db: &impl Db,
-    after: i64,
-    now: Millis,
-) -> Result<(Vec<AccountRecord>, Option<i64>), Error> {
-    let page = account::Entity::find()
-        .filter(account::Column::Gone.eq(false))
-        .filter(account::Column::Id.gt(after))
-        .order_by_asc(account::Column::Id)
-        .limit(SNAPSHOT_PAGE);
-    let rows = page.all(db.handle()).await?;
-    let last = rows.last().map(|row| row.id);
-    Ok((with_cards(db, rows, now).await?, last))
-}
-
-/// Accounts that changed after a revision, deleted ones included.
-pub(crate) async fn changed_since(
-    db: &impl Db,
-    since: Revision,
-    now: Millis,
-) -> Result<Vec<AccountRecord>, Error> {
-    records(
-        db,
-        account::Entity::find().filter(account::Column::Revision.gt(signed(since.0))),
-        now,
-    )
-    .await
 }
 
 /// The living ones among these accounts, without the number of children.
