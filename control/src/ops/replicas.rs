@@ -76,8 +76,9 @@ async fn follow(control: &Control) -> Result<(), Error> {
         }
         acknowledged.borrow_and_update();
         let now = standing(control);
-        if is_beat || last.as_ref() != Some(&now) {
-            beat(control, &now).await?;
+        let is_news = last.as_ref() != Some(&now);
+        if is_beat || is_news {
+            beat(control, &now, is_news).await?;
             last = Some(now);
         }
     }
@@ -100,11 +101,14 @@ fn standing(control: &Control) -> Standing {
     }
 }
 
-async fn beat(control: &Control, standing: &Standing) -> Result<(), Error> {
+/// Says that this replica is there, and tells the others if there is news.
+async fn beat(control: &Control, standing: &Standing, is_news: bool) -> Result<(), Error> {
     let Standing { published, nodes } = standing;
     let tx = control.store().begin().await?;
     replicas::beat(&tx, control.replica(), *published, nodes).await?;
-    replicas::notify(&tx, &Notice::Published).await?;
+    if is_news {
+        replicas::notify(&tx, &Notice::Published).await?;
+    }
     tx.commit().await
 }
 

@@ -18,6 +18,7 @@ use crate::{
 
 /// How often to look whether replicas that do not publish a change are gone.
 const REPLICA_LOOK: Duration = Duration::from_millis(250);
+
 impl Publisher {
     /// Called after a committed change. Catches up, then waits until all connected data planes use the change, or for
     /// `publish_wait_ms`.

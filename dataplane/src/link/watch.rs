@@ -26,7 +26,7 @@ const BEGIN_ALONE_MAX: Duration = Duration::from_mins(1);
 /// Runs until it is cancelled.
 pub(crate) async fn run(link: ControlLink, state: Arc<RuntimeState>, stop: CancellationToken) {
     let mut backoff = ReconnectBackoff::new();
-    // Replicas that failed since one last answered.
+    // Replicas that failed since one last sent an update. A heartbeat may come before a refusal.
     let mut failed = 0;
     let following = async {
         loop {
@@ -93,11 +93,11 @@ async fn follow(
     let mut acknowledged = None;
     let mut chunks = Chunks::default();
     while let Some(update) = within(silence_max, updates.message()).await? {
-        *answered = true;
         if update.heartbeat {
             silence_max = SILENCE_MAX;
             continue;
         }
+        *answered = true;
         if silence_max > SILENCE_MAX {
             // It sends no heartbeats, so silence says nothing.
             silence_max = Duration::MAX;
